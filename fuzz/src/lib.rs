@@ -1,0 +1,1 @@
+//! One plain function for each fuzz target; the targets are thin wrappers.

@@ -1,0 +1,49 @@
+//! Names that every floor may use.
+
+use std::fmt;
+
+/// The name of a session: eight hexadecimal digits in the log, the command line and `Acct-Session-Id`.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct SessionId(u32);
+
+impl SessionId {
+    /// Makes the id from a random number.
+    #[must_use]
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// Returns the number, for `NAS-Port`.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// Reads what [`fmt::Display`] wrote; `None` when it is no session id.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        (text.len() == 8)
+            .then(|| u32::from_str_radix(text, 16).ok().map(Self))
+            .flatten()
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_survives_its_text() {
+        let id = SessionId::new(0x0a2b_3c4d);
+        assert_eq!(id.to_string(), "0a2b3c4d");
+        assert_eq!(SessionId::parse("0a2b3c4d"), Some(id));
+        assert_eq!(SessionId::parse("2b3c4d"), None);
+        assert_eq!(SessionId::parse("+a2b3c4d"), None);
+    }
+}

@@ -1,0 +1,3 @@
+//! The `causeway` program.
+
+fn main() {}

@@ -1,0 +1,7 @@
+//! Deadlines as data: machines say when they next want to be called, drivers do the sleeping.
+
+mod deadlines;
+mod table;
+
+pub use deadlines::Deadlines;
+pub use table::TimerTable;
