@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use causeway_proto::sstp::data_header;
+
 /// Octets of framing in front of each packet.
 pub const FRAME_HEADER: usize = 8;
 
@@ -185,14 +187,6 @@ pub struct Limits {
     pub total: usize,
     /// Octets in one record.
     pub record: usize,
-}
-
-/// Writes the header of an SSTP data packet that holds an IPv4 packet of `len` octets with PPP framing
-/// ([MS-SSTP] §2.2.2).
-#[inline]
-fn data_header(len: u16) -> [u8; FRAME_HEADER] {
-    let [hi, lo] = (len + 8).to_be_bytes();
-    [0x10, 0, hi, lo, 0xff, 0x03, 0, 0x21]
 }
 
 /// The state of RFC 8289 §5.3.
