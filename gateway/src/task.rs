@@ -96,7 +96,10 @@ mod tests {
         assert!(!stop.is_stopped());
         handle.stop();
         assert!(stop.is_stopped());
-        let mut names = [tasks.next_ended().await.unwrap(), tasks.next_ended().await.unwrap()];
+        let mut names = [
+            tasks.next_ended().await.unwrap(),
+            tasks.next_ended().await.unwrap(),
+        ];
         names.sort();
         assert_eq!(names, ["one", "two"]);
         assert_eq!(tasks.next_ended().await, None);
