@@ -1,1 +1,16 @@
-//! To come.
+//! Everything the kernel is asked; the only room where `unsafe` may stand, each block with its reason.
+
+pub mod clock;
+pub mod credentials;
+pub mod forwarding;
+pub mod netlink;
+pub mod nftables;
+pub mod poll;
+pub mod privileges;
+pub mod systemd;
+pub mod tcp;
+#[cfg(test)]
+mod testing;
+pub mod tun;
+pub mod vnet;
+pub mod wide;

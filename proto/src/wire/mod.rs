@@ -9,6 +9,7 @@ mod reader;
 mod writer;
 
 pub use error::{BufferFull, DecodeError};
+pub(crate) use open_enum::open_enum;
 pub use reader::Reader;
 pub use writer::{Length, Writer};
 
