@@ -1,0 +1,63 @@
+//! How a session enters the packet path, and what holds it there.
+
+use std::io;
+use std::net::{Ipv4Addr, TcpStream};
+use std::sync::Arc;
+
+use causeway_proto::activity::Activity;
+use causeway_proto::terminate::TerminateCause;
+use rustls::ServerConnection;
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::dataplane::downlink::DownCommand;
+use crate::dataplane::mailbox::Mailbox;
+use crate::dataplane::shard::UpCommand;
+use crate::dataplane::stream::{Call, Ended, Key, RecordPacking};
+
+/// A connection as the threads take it, whatever machine is behind it.
+pub(crate) struct Entrant {
+    pub(crate) address: Ipv4Addr,
+    pub(crate) mtu: u16,
+    pub(crate) socket: TcpStream,
+    pub(crate) tls: ServerConnection,
+    pub(crate) unread: Vec<u8>,
+    pub(crate) call: Box<dyn Call>,
+    pub(crate) packing: RecordPacking,
+    pub(crate) activity: Arc<Activity>,
+    pub(crate) ended: oneshot::Sender<Ended>,
+}
+
+/// Why a session was not taken.
+#[derive(Debug, Error)]
+pub enum AttachError {
+    /// The threads have more to do than they can.
+    #[error("the packet path has too many sessions waiting to be taken")]
+    Busy,
+    /// The socket refused an option.
+    #[error("the socket cannot be set up")]
+    Socket(#[from] io::Error),
+}
+
+/// A session's place in the packet path; given up when dropped.
+#[must_use]
+pub struct Attachment {
+    pub(crate) key: Key,
+    pub(crate) uplink: Arc<Mailbox<UpCommand>>,
+    pub(crate) downlink: Arc<Mailbox<DownCommand>>,
+}
+
+impl Attachment {
+    /// Begins a polite end; `ended` is told when it is over.
+    pub fn terminate(&self, cause: TerminateCause) {
+        self.uplink.send(UpCommand::Terminate(self.key, cause));
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        // To the downlink first: behind this message the address may belong to somebody else.
+        self.downlink.send(DownCommand::Remove(self.key));
+        self.uplink.send(UpCommand::Detach(self.key));
+    }
+}

@@ -1,0 +1,409 @@
+//! The client: one request for one log-in, and only the true answer to it.
+//!
+//! ```text
+//!            request                        retransmit: same octets
+//!  caller ───────────▶ Waiting ◀───────────────┐
+//!                        │ ├───────────────────┘
+//!                        │ ├─ refused by the host ─▶ another server that lives │ try again for 10 s │ Finished
+//!                        │ ├─ authentic reply ─────▶ Finished
+//!                        │ └─ deadline, abandoned ─▶ Finished, then Late: an answer is counted and opens nothing
+//! ```
+//!
+//! Every request has an identifier of its own on a socket that is connected to its server (RFC 2865 §2.5); a socket
+//! carries at most 200 of the 256, then there is another one. With a second factor a slow answer is the normal case, so
+//! nothing moves to another server for it.
+
+mod config;
+mod sending;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+pub use config::{
+    Completion, Config, Demand, Event, Mode, Patience, Port, Refused, RequestId, Server, ServerId,
+    Transmit,
+};
+use sending::{Attempt, Request, Timer};
+use server::{ServerState, Slot};
+
+use super::access::{Answer, ReplyError, Signing, decode_reply};
+use super::authenticator::{Forged, MessageAuthenticator, verify_reply};
+use super::{Code, Discard, Packet, RadiusResult};
+use crate::aaa::{Applicant, Credentials, Verdict};
+use crate::crypto::Rng;
+use crate::timer::Deadlines;
+use crate::wire::Decode;
+
+/// A reject within this time was decided without a person.
+const FAST: Duration = Duration::from_secs(2);
+/// How long after its request an answer may come and still be known as late: the MFA service gives up after 3 minutes.
+const LATE: Duration = Duration::from_secs(180);
+/// The client machine.
+#[derive(Debug)]
+pub struct Client {
+    config: Config,
+    rng: Rng,
+    servers: Vec<ServerState>,
+    requests: HashMap<RequestId, Request>,
+    next_request: u64,
+    next_server: usize,
+    deadlines: Deadlines<Timer>,
+    outbox: VecDeque<RequestId>,
+    events: VecDeque<Event>,
+}
+
+impl Client {
+    /// Starts with every server alive.
+    #[must_use]
+    pub fn new(config: Config, rng: Rng) -> Self {
+        let servers = config
+            .servers
+            .iter()
+            .enumerate()
+            .map(|(place, server)| ServerState::new(ServerId(place), server.clone()))
+            .collect();
+        Self {
+            config,
+            rng,
+            servers,
+            requests: HashMap::new(),
+            next_request: 0,
+            next_server: 0,
+            deadlines: Deadlines::new(),
+            outbox: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Asks a server about a log-in; ends with exactly one [`Event::Finished`], at `deadline` at the latest.
+    ///
+    /// An answer to a challenge goes to the server that asked.
+    ///
+    /// # Errors
+    ///
+    /// When no request can be made.
+    pub fn request(
+        &mut self,
+        now: Instant,
+        applicant: &Applicant,
+        credentials: &Credentials,
+        deadline: Instant,
+    ) -> Result<RequestId, Refused> {
+        let server = self
+            .asker(credentials)
+            .or_else(|| self.choose(now))
+            .ok_or(Refused::NoServer)?;
+        let id = RequestId(self.next_request);
+        self.next_request = self.next_request.wrapping_add(1);
+        let attempt = self.attempt(now, id, server, applicant, credentials)?;
+        self.requests.insert(
+            id,
+            Request {
+                applicant: applicant.clone(),
+                credentials: credentials.clone(),
+                started: now,
+                tried: vec![server],
+                attempt,
+                fault: None,
+                refused: false,
+            },
+        );
+        let deadline = deadline.min(now + self.config.timeout);
+        self.deadlines.arm(Timer::Deadline(id), deadline);
+        self.start(id);
+        Ok(id)
+    }
+
+    /// Takes a datagram that came over `port`.
+    ///
+    /// # Errors
+    ///
+    /// When it is not believed; whatever waits still waits.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        port: Port,
+        bytes: &[u8],
+    ) -> Result<(), Discard> {
+        let packet = Packet::decode_exact(bytes).map_err(|_| Discard::Malformed)?;
+        let state = self.server(port.server).ok_or(Discard::UnknownIdentifier)?;
+        let slot = state
+            .slot(port.number, packet.identifier)
+            .ok_or(Discard::UnknownIdentifier)?;
+        match slot {
+            Slot::Late { authenticator } => {
+                self.believe(port.server, &packet, &authenticator)?;
+                self.hear(now, port.server);
+                self.forget(port, packet.identifier);
+                self.events.push_back(Event::Late {
+                    server: port.server,
+                    code: packet.code,
+                });
+                Ok(())
+            }
+            Slot::Waiting(id) => {
+                let result = self.handle_reply(now, id, port.server, &packet);
+                if let Err(discard) = result
+                    && let Some(request) = self.requests.get_mut(&id)
+                {
+                    request.fault = Some(discard);
+                }
+                result
+            }
+        }
+    }
+
+    /// Takes the news that the host behind `port` refused a datagram, or that there is no way to it.
+    pub fn handle_unreachable(&mut self, now: Instant, port: Port) {
+        let Some(state) = self.servers.get_mut(port.server.0) else {
+            return;
+        };
+        if state.die(now, &self.config) {
+            self.events.push_back(Event::Health {
+                server: port.server,
+                alive: false,
+            });
+        }
+        let mut refused: Vec<_> = self
+            .requests
+            .iter()
+            .filter(|(_, request)| request.attempt.port == port)
+            .map(|(id, _)| *id)
+            .collect();
+        refused.sort_unstable();
+        for id in refused {
+            self.handle_refused(now, id);
+        }
+    }
+
+    /// Forgets that somebody waits for a request: the client has left.
+    pub fn abandon(&mut self, now: Instant, id: RequestId) {
+        self.finish(now, id, RadiusResult::AbandonedByClient, None, None);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.deadlines.pop_expired(now) {
+            match timer {
+                Timer::Retransmit(id) => self.retransmit(now, id),
+                Timer::Failover(id) => {
+                    self.move_on(now, id);
+                }
+                Timer::Deadline(id) => self.expire(now, id),
+                Timer::Forget(port, identifier) => {
+                    if let Some(state) = self.servers.get_mut(port.server.0) {
+                        state.forget(port.number, identifier);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Appends one datagram to `out`; `None` when there is none.
+    pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Option<Transmit> {
+        while let Some(id) = self.outbox.pop_front() {
+            if let Some(request) = self.requests.get(&id) {
+                out.extend_from_slice(&request.attempt.datagram);
+                return Some(Transmit {
+                    port: request.attempt.port,
+                });
+            }
+        }
+        None
+    }
+
+    /// Returns the next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Returns when [`Client::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    /// Returns how many requests wait for a server.
+    #[must_use]
+    pub fn waiting(&self, server: ServerId) -> usize {
+        self.server(server).map_or(0, ServerState::waiting)
+    }
+
+    /// Returns whether a server is not known to be dead.
+    #[must_use]
+    pub fn is_alive(&self, server: ServerId) -> bool {
+        self.server(server).is_some_and(ServerState::is_alive)
+    }
+
+    fn server(&self, id: ServerId) -> Option<&ServerState> {
+        self.servers.get(id.0)
+    }
+
+    /// Decides whether a reply is from its server; nothing in it has been used before.
+    fn believe(
+        &self,
+        server: ServerId,
+        reply: &Packet<'_>,
+        request_authenticator: &[u8; 16],
+    ) -> Result<MessageAuthenticator, Discard> {
+        let state = self.server(server).ok_or(Discard::UnknownIdentifier)?;
+        let secret = state.server.secret.expose();
+        let found = match verify_reply(reply, request_authenticator, secret) {
+            Ok(found) => found,
+            Err(Forged::ResponseAuthenticator) => return Err(Discard::BadAuthenticator),
+            Err(Forged::MessageAuthenticator) => return Err(Discard::MessageAuthenticatorInvalid),
+        };
+        match (found, self.config.message_authenticator) {
+            (MessageAuthenticator::Absent, Demand::Require) => {
+                if reply.attributes().any(|attribute| attribute.is_err()) {
+                    return Err(Discard::Malformed);
+                }
+                return Err(Discard::MessageAuthenticatorMissing);
+            }
+            (MessageAuthenticator::Absent, Demand::IfPresent)
+            | (MessageAuthenticator::Verified, _) => {}
+        }
+        match reply.code {
+            Code::ACCESS_ACCEPT | Code::ACCESS_REJECT | Code::ACCESS_CHALLENGE => Ok(found),
+            _ => Err(Discard::Malformed),
+        }
+    }
+
+    /// Takes a reply for a request that waits.
+    fn handle_reply(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        server: ServerId,
+        reply: &Packet<'_>,
+    ) -> Result<(), Discard> {
+        let request = self.requests.get(&id).ok_or(Discard::UnknownIdentifier)?;
+        let attempt = &request.attempt;
+        let found = self.believe(server, reply, &attempt.authenticator)?;
+        let state = self.server(server).ok_or(Discard::UnknownIdentifier)?;
+        let signing = Signing {
+            identifier: attempt.identifier,
+            authenticator: attempt.authenticator,
+            secret: state.server.secret.expose(),
+        };
+        let answer = decode_reply(reply, &request.credentials, signing, &state.server.name);
+        let elapsed = now.saturating_duration_since(request.started);
+
+        self.hear(now, server);
+        match found {
+            MessageAuthenticator::Verified => {}
+            MessageAuthenticator::Absent => self.events.push_back(Event::Unsigned { server }),
+        }
+        match answer {
+            Ok(answer) => {
+                let result = match &answer {
+                    Answer::Verdict(Verdict::Accept(_)) => RadiusResult::Accept,
+                    Answer::Verdict(Verdict::Challenge(_)) => RadiusResult::Challenge,
+                    Answer::Verdict(Verdict::Reject(_)) if elapsed < FAST => {
+                        RadiusResult::RejectFast
+                    }
+                    Answer::Verdict(Verdict::Reject(_)) => RadiusResult::RejectAfterMfaWait,
+                    Answer::Lacking(_) => RadiusResult::Malformed,
+                };
+                self.finish(now, id, result, Some(answer), None);
+            }
+            // It is the server's last word all the same: waiting for another one would be in vain.
+            Err(error) => self.finish(now, id, RadiusResult::Malformed, None, Some(error)),
+        }
+        Ok(())
+    }
+
+    /// Ends a request that got no answer in time.
+    fn expire(&mut self, now: Instant, id: RequestId) {
+        let Some(request) = self.requests.get(&id) else {
+            return;
+        };
+        let server = request.attempt.port.server;
+        let Some(state) = self.servers.get_mut(server.0) else {
+            return;
+        };
+        let others = state.heard_since(request.attempt.sent);
+        let result = match request.fault {
+            _ if request.refused => RadiusResult::Unreachable,
+            Some(fault) => fault.as_result(),
+            None if others => RadiusResult::SilentDiscard,
+            None => RadiusResult::ServerSilent,
+        };
+        if !others && state.miss(now, request.credentials.user(), &self.config) {
+            self.events.push_back(Event::Health {
+                server,
+                alive: false,
+            });
+        }
+        self.finish(now, id, result, None, None);
+    }
+
+    /// Ends a request: exactly once, because it is taken out here.
+    fn finish(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        result: RadiusResult,
+        answer: Option<Answer>,
+        error: Option<ReplyError>,
+    ) {
+        let Some(request) = self.requests.remove(&id) else {
+            return;
+        };
+        self.deadlines.stop(Timer::Retransmit(id));
+        self.deadlines.stop(Timer::Failover(id));
+        self.deadlines.stop(Timer::Deadline(id));
+        let port = request.attempt.port;
+        if answer.is_some() || error.is_some() {
+            if let Some(state) = self.servers.get_mut(port.server.0) {
+                state.free(port.number, request.attempt.identifier);
+            }
+        } else {
+            self.retire(now, &request.attempt);
+        }
+        self.events.push_back(Event::Finished {
+            request: id,
+            completion: Completion {
+                result,
+                answer,
+                error,
+                server: Some(port.server),
+                elapsed: now.saturating_duration_since(request.started),
+            },
+        });
+    }
+
+    /// Keeps the identifier of an attempt for as long as an answer may come.
+    fn retire(&mut self, now: Instant, attempt: &Attempt) {
+        let port = attempt.port;
+        if let Some(state) = self.servers.get_mut(port.server.0) {
+            state.retire(port.number, attempt.identifier, attempt.authenticator);
+            let until = (attempt.sent + LATE).max(now + FAST);
+            self.deadlines
+                .arm(Timer::Forget(port, attempt.identifier), until);
+        }
+    }
+
+    /// Frees the identifier of an answer that came late.
+    fn forget(&mut self, port: Port, identifier: u8) {
+        self.deadlines.stop(Timer::Forget(port, identifier));
+        if let Some(state) = self.servers.get_mut(port.server.0) {
+            state.forget(port.number, identifier);
+        }
+    }
+
+    /// Notes that a server lives.
+    fn hear(&mut self, now: Instant, server: ServerId) {
+        if let Some(state) = self.servers.get_mut(server.0)
+            && state.hear(now)
+        {
+            self.events.push_back(Event::Health {
+                server,
+                alive: true,
+            });
+        }
+    }
+}

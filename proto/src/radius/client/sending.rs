@@ -1,0 +1,216 @@
+//! Which server is asked, and when again.
+
+use std::time::{Duration, Instant};
+
+use super::super::access::{Signing, encode_request};
+use super::super::{Discard, RadiusResult};
+use super::server::ServerState;
+use super::{Client, Event, Mode, Patience, Port, Refused, RequestId, ServerId};
+use crate::aaa::{Applicant, Credentials};
+
+/// How long a request is tried again when every host refuses it: a service restarts in less.
+const REFUSED_PATIENCE: Duration = Duration::from_secs(10);
+/// How soon.
+const REFUSED_RETRY: Duration = Duration::from_secs(1);
+
+/// What may be due.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(super) enum Timer {
+    /// The same octets go out again.
+    Retransmit(RequestId),
+    /// Another server is asked ([`Patience::Machine`]).
+    Failover(RequestId),
+    /// The request ends without an answer.
+    Deadline(RequestId),
+    /// A late answer would not be known any more.
+    Forget(Port, u8),
+}
+
+/// A request that waits.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) applicant: Applicant,
+    pub(super) credentials: Credentials,
+    pub(super) started: Instant,
+    /// The servers that have been asked.
+    pub(super) tried: Vec<ServerId>,
+    pub(super) attempt: Attempt,
+    /// What the last reply was thrown away for.
+    pub(super) fault: Option<Discard>,
+    /// Whether the host refused the last datagram.
+    pub(super) refused: bool,
+}
+
+/// A request as it went to one server.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) port: Port,
+    pub(super) identifier: u8,
+    pub(super) authenticator: [u8; 16],
+    pub(super) datagram: Vec<u8>,
+    pub(super) sent: Instant,
+    /// How often the octets have been queued.
+    pub(super) copies: usize,
+}
+
+impl Client {
+    /// Returns the server whose challenge the credentials answer.
+    pub(super) fn asker(&self, credentials: &Credentials) -> Option<ServerId> {
+        let Credentials::Eap {
+            state: Some(challenge),
+            ..
+        } = credentials
+        else {
+            return None;
+        };
+        self.servers
+            .iter()
+            .position(|state| state.server.name == challenge.server)
+            .map(ServerId)
+    }
+
+    /// Chooses a server for a new log-in; when all are dead, the one that is to be tried again first.
+    pub(super) fn choose(&mut self, now: Instant) -> Option<ServerId> {
+        let count = self.servers.len();
+        let first = match self.config.mode {
+            Mode::Failover => 0,
+            Mode::RoundRobin => self.next_server,
+        };
+        let order = || {
+            (0..count)
+                .map(|step| ServerId(first.wrapping_add(step).checked_rem(count).unwrap_or(0)))
+        };
+        self.next_server = self.next_server.wrapping_add(1);
+        order()
+            .find(|id| self.server(*id).is_some_and(|state| state.is_eligible(now)))
+            .or_else(|| order().min_by_key(|id| self.server(*id).and_then(ServerState::dead_until)))
+    }
+
+    /// Makes the octets for one server.
+    pub(super) fn attempt(
+        &mut self,
+        now: Instant,
+        id: RequestId,
+        server: ServerId,
+        applicant: &Applicant,
+        credentials: &Credentials,
+    ) -> Result<Attempt, Refused> {
+        let authenticator = self.rng.array();
+        let first = self.rng.u8();
+        let state = self.servers.get_mut(server.0).ok_or(Refused::NoServer)?;
+        let (port, identifier) = state.allocate(id, first).ok_or(Refused::Full)?;
+        // The identifier may have been taken from an answer that was still waited for.
+        self.deadlines.stop(Timer::Forget(port, identifier));
+        let signing = Signing {
+            identifier,
+            authenticator,
+            secret: state.server.secret.expose(),
+        };
+        match encode_request(&self.config.nas, applicant, credentials, signing) {
+            Ok(datagram) => Ok(Attempt {
+                port,
+                identifier,
+                authenticator,
+                datagram,
+                sent: now,
+                copies: 0,
+            }),
+            Err(error) => {
+                state.free(port.number, identifier);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Queues the first copy of an attempt and arms its timers.
+    pub(super) fn start(&mut self, id: RequestId) {
+        let Some(request) = self.requests.get_mut(&id) else {
+            return;
+        };
+        let attempt = &mut request.attempt;
+        attempt.copies = 1;
+        self.events.push_back(Event::Started {
+            server: attempt.port.server,
+        });
+        self.outbox.push_back(id);
+        self.deadlines.stop(Timer::Retransmit(id));
+        if let Some(after) = self.config.retransmit.first() {
+            self.deadlines
+                .arm(Timer::Retransmit(id), attempt.sent + *after);
+        }
+        if let Patience::Machine { failover_after } = self.config.patience {
+            self.deadlines
+                .arm(Timer::Failover(id), attempt.sent + failover_after);
+        }
+    }
+
+    /// Queues the same octets again.
+    pub(super) fn retransmit(&mut self, now: Instant, id: RequestId) {
+        let Some(request) = self.requests.get_mut(&id) else {
+            return;
+        };
+        if request.refused && now.saturating_duration_since(request.started) >= REFUSED_PATIENCE {
+            self.finish(now, id, RadiusResult::Unreachable, None, None);
+            return;
+        }
+        let attempt = &mut request.attempt;
+        self.events.push_back(Event::Retransmitted {
+            server: attempt.port.server,
+        });
+        self.outbox.push_back(id);
+        if let Some(after) = self.config.retransmit.get(attempt.copies) {
+            // A schedule that is not in order must not make a loop of the past.
+            let due = (attempt.sent + *after).max(now + Duration::from_millis(1));
+            self.deadlines.arm(Timer::Retransmit(id), due);
+        }
+        attempt.copies = attempt.copies.saturating_add(1);
+    }
+
+    /// The host refused: nobody has seen this request, so another server may.
+    pub(super) fn handle_refused(&mut self, now: Instant, id: RequestId) {
+        if self.move_on(now, id) {
+            return;
+        }
+        let Some(request) = self.requests.get_mut(&id) else {
+            return;
+        };
+        request.refused = true;
+        if now.saturating_duration_since(request.started) >= REFUSED_PATIENCE {
+            self.finish(now, id, RadiusResult::Unreachable, None, None);
+        } else {
+            self.deadlines
+                .arm(Timer::Retransmit(id), now + REFUSED_RETRY);
+        }
+    }
+
+    /// Asks another server that lives and was not asked yet; returns whether there is one.
+    pub(super) fn move_on(&mut self, now: Instant, id: RequestId) -> bool {
+        let Some(mut request) = self.requests.remove(&id) else {
+            return false;
+        };
+        // Who asked a question is the only one that understands the answer.
+        let bound = self.asker(&request.credentials).is_some();
+        let next = (0..self.servers.len()).map(ServerId).find(|server| {
+            !request.tried.contains(server)
+                && self
+                    .server(*server)
+                    .is_some_and(|state| state.is_eligible(now))
+        });
+        let attempt = next.filter(|_| !bound).and_then(|server| {
+            let (applicant, credentials) = (&request.applicant, &request.credentials);
+            self.attempt(now, id, server, applicant, credentials).ok()
+        });
+        let moved = attempt.is_some();
+        if let Some(attempt) = attempt {
+            self.retire(now, &request.attempt);
+            request.tried.push(attempt.port.server);
+            request.attempt = attempt;
+            request.refused = false;
+        }
+        self.requests.insert(id, request);
+        if moved {
+            self.start(id);
+        }
+        moved
+    }
+}
