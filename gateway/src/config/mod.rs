@@ -1,6 +1,6 @@
 //! The configuration: one TOML table, one file here; the file's form in, checked structs out.
 //!
-//! [`load`] reads every layer (built-in values, the file, `conf.d`, the environment, the command line), merges them and
+//! [`load()`] reads every layer (built-in values, the file, `conf.d`, the environment, the command line), merges them and
 //! checks the whole. It finds as much as it can in one go; a [`Report`] draws it. Each table's file has a `File` (what
 //! may be written), a checked struct (what the gateway works with), and `check`, which takes the one apart completely
 //! to make the other: like `TryFrom`, but it can find more than one fault.
@@ -85,7 +85,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Never, as a test shows; the type is that of [`load`].
+    /// Never, as a test shows; the type is that of [`load()`].
     pub fn dev() -> Result<Self, Box<Report>> {
         let options = Options {
             base: Base::Dev,
