@@ -15,10 +15,9 @@ use super::report::Report;
 use super::{Certificate, Config, Users};
 
 /// Keys that are read, and have no effect yet.
-const NOT_IN_THIS_VERSION: [&str; 14] = [
+const NOT_IN_THIS_VERSION: [&str; 13] = [
     "azure",
     "drain.azure_scheduled_events",
-    "filters",
     "ikev2",
     "limits.devices_per_user",
     "metrics.per_user_series",
@@ -109,6 +108,12 @@ pub(super) fn not_in_this_version(report: &mut Report) {
         .and_then(toml::Value::as_table);
     let names: Vec<_> = pools.into_iter().flat_map(|pools| pools.keys()).collect();
     paths.extend(names.into_iter().map(|name| format!("pools.{name}.ipv6")));
+    if report.layers.is_set("filters") {
+        report
+            .warning("E0213", "filters", "filters are not in this version")
+            .label("no packet is filtered")
+            .note("clients reach whatever this host routes to");
+    }
     for path in paths {
         if report.layers.is_set(&path) {
             report

@@ -25,6 +25,7 @@ mod network;
 mod pools;
 mod radius;
 mod report;
+mod rooms;
 mod show;
 mod sstp;
 #[cfg(test)]

@@ -387,6 +387,16 @@ fn check_servers(files: Vec<ServerFile>, report: &mut Report) -> Vec<Server> {
                     .label("1 to 65535");
             }
         }
+        if transport == Transport::Tls {
+            report
+                .error(
+                    "E0213",
+                    &path("transport"),
+                    "RADIUS over TLS is not in this version",
+                )
+                .label("requests would go out in UDP")
+                .help("use \"udp\" inside of a network that you trust, or a tunnel");
+        }
         if source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
             report
                 .error(

@@ -163,7 +163,6 @@ fn keys_of_what_is_to_come_are_read_and_noted() {
         "ikev2",
         "mobility",
         "azure",
-        "filters",
         "radius.probe",
         "pools.devices.ipv6",
     ] {
@@ -391,4 +390,46 @@ fn no_text_makes_the_reader_panic() {
     {
         drop(etc.load(&text[..end]));
     }
+}
+
+#[test]
+fn the_rooms_get_what_was_configured() {
+    let etc = etc();
+    let loaded = etc
+        .load(&sample())
+        .unwrap_or_else(|drawn| panic!("{drawn}"));
+    let config = loaded.config;
+    let packets = config.dataplane();
+    assert_eq!(packets.mtu, 1400);
+    assert_eq!(packets.mss_clamp, Some(1350));
+    let pool = ("10.99.0.0".parse().unwrap(), "10.99.3.255".parse().unwrap());
+    assert_eq!(packets.pools, [pool]);
+    assert_eq!(config.addressing().unwrap().address, packets.gateway);
+    assert!(config.rule_set().unwrap().masquerade.is_empty());
+    assert_eq!(config.needs().listeners.len(), 3);
+    assert_eq!(config.login_deadline(), Duration::from_secs(58));
+    assert_eq!(
+        config.sstp.call_connected_timeout(),
+        Duration::from_secs(73)
+    );
+    let radius = config.radius_client().unwrap().unwrap();
+    assert_eq!(radius.servers[1].secret.expose(), b"0123456789abcdef");
+    assert_eq!(radius.retransmit, [Duration::from_secs(5)]);
+    assert_eq!(config.health_rules().require.len(), 5);
+
+    let dev = Config::dev()
+        .map_err(|report| report.render(Colours::Off))
+        .unwrap();
+    assert_eq!(dev.rule_set().unwrap().masquerade.len(), 1);
+    assert!(dev.radius_client().unwrap().is_none());
+}
+
+#[test]
+fn what_would_be_less_safe_than_it_looks_is_no_mere_note() {
+    let etc = etc();
+    let drawn = etc.fault(&format!("{BASE}{SERVER}transport = \"tls\"\n"));
+    assert!(drawn.contains("error[E0213]"), "{drawn}");
+    let loaded = etc.load(&format!("{BASE}[filters.a]\nallow = []\n{SERVER}"));
+    let report = loaded.unwrap_or_else(|drawn| panic!("{drawn}")).report;
+    assert_eq!(report.findings()[0].severity(), Severity::Warning);
 }
