@@ -1,1 +1,20 @@
-//! To come.
+//! Sessions from the log-in to the end: who is there, with which address, and for how long.
+//!
+//! [`pool`] hands out inner addresses, [`table`] knows every session, [`lifetime`] ends those whose time is up, and
+//! [`command`] carries the order to end to the driver. A driver holds a [`SessionGuard`]; dropping it is the only way
+//! in which a session ends, so nothing that a session held can be forgotten.
+//!
+//! Start reading at [`table`].
+
+pub mod command;
+pub mod lifetime;
+pub mod pool;
+mod series;
+pub mod table;
+
+pub use command::{Commands, SessionCommand};
+pub use pool::{AddressPool, Lease, LeaseError, PoolConfig, PoolConfigError, PoolUsage, Pools};
+pub use table::{
+    Admitted, Changes, Facts, Session, SessionGuard, SessionTable, SessionView, State, TableError,
+    TableLimits,
+};

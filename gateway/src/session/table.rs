@@ -1,0 +1,527 @@
+//! Every session, by id, by user and by address.
+//!
+//! A session is registered when its log-in begins, and counts against the number of pending log-ins;
+//! [`SessionGuard::admit`] gives it an address and a place, which count against the limits of sessions; with
+//! [`SessionGuard::set_up`] packets flow and its time runs. So a stranger who only *names* a user takes no place from
+//! that user.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use causeway_proto::aaa::{AuthMethod, Identity, Limits, TunnelKind};
+use causeway_proto::activity::{Activity, Usage};
+use causeway_proto::terminate::TerminateCause;
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use crate::ids::SessionId;
+
+use super::command::{self, Commands, Orders, SessionCommand};
+use super::pool::Lease;
+use super::series::Series;
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum State {
+    /// The log-in is not decided, or the tunnel is not ready.
+    Authenticating,
+    /// Packets flow.
+    Up,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 2] = [Self::Authenticating, Self::Up];
+
+    /// Returns the word for the command line and the metric label `state`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Authenticating => "authenticating",
+            Self::Up => "up",
+        }
+    }
+}
+
+/// How many sessions there may be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TableLimits {
+    /// Admitted sessions.
+    pub sessions: usize,
+    /// Admitted sessions of one user.
+    pub per_user: usize,
+    /// Log-ins that are not decided.
+    pub pending: usize,
+}
+
+/// Why a session may not be.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+pub enum TableError {
+    /// As many sessions, or pending log-ins, as there may be.
+    #[error("the gateway has as many sessions as it may have")]
+    Full,
+    /// As many sessions as one user may have.
+    #[error("the user has as many sessions as one may have")]
+    TooManyForUser,
+    /// The id that was drawn belongs to another session.
+    #[error("the session id is in use")]
+    IdTaken,
+}
+
+/// A session at the beginning of its log-in.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Its name.
+    pub id: SessionId,
+    /// The user as the client says.
+    pub user: Identity,
+    /// The tunnel.
+    pub protocol: TunnelKind,
+    /// The client's outer address.
+    pub remote: SocketAddr,
+    /// `SSTPCORRELATIONID`.
+    pub correlation: Option<String>,
+    /// Where the packet path counts.
+    pub activity: Arc<Activity>,
+}
+
+/// What admission has settled.
+#[derive(Debug)]
+pub struct Admitted {
+    /// The canonical user name.
+    pub user: Identity,
+    /// The address, which goes back when the guard is dropped.
+    pub lease: Lease,
+    /// How long the session may last.
+    pub limits: Limits,
+}
+
+/// What is learnt of a session on its way; all of it for people.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Facts {
+    /// How the user logged in.
+    pub method: Option<AuthMethod>,
+    /// The server that decided, or `users`.
+    pub server: Option<String>,
+    /// How long the decision took.
+    pub auth_elapsed: Option<Duration>,
+    /// How many SSTP packets go into a TLS record: `one` or `many`.
+    pub packing: Option<&'static str>,
+    /// TLS version and cipher suite.
+    pub tls: Option<String>,
+    /// The hash of the crypto binding: `sha256` or `sha1`.
+    pub hash_protocol: Option<&'static str>,
+}
+
+/// A session as the command line shows it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SessionView {
+    /// Its name.
+    pub id: SessionId,
+    /// The user.
+    pub user: Identity,
+    /// The tunnel.
+    pub protocol: TunnelKind,
+    /// Where it stands.
+    pub state: State,
+    /// The inner address, once it is admitted.
+    pub address: Option<Ipv4Addr>,
+    /// The pool that the address is of.
+    pub pool: Option<String>,
+    /// The client's outer address.
+    pub remote: SocketAddr,
+    /// `SSTPCORRELATIONID`.
+    pub correlation: Option<String>,
+    /// When the log-in began.
+    pub since: SystemTime,
+    /// How long ago that was.
+    pub age: Duration,
+    /// What has flowed.
+    pub usage: Usage,
+    /// What has been learnt.
+    pub facts: Facts,
+}
+
+/// What the table tells the task of [`super::lifetime`].
+#[derive(Debug)]
+pub(super) enum Change {
+    Up {
+        id: SessionId,
+        limits: Limits,
+        activity: Arc<Activity>,
+    },
+    Ended(SessionId),
+}
+
+/// The changes that [`super::lifetime::run`] follows.
+#[derive(Debug)]
+pub struct Changes(pub(super) mpsc::UnboundedReceiver<Change>);
+
+/// The table.
+#[derive(Debug)]
+pub struct SessionTable {
+    /// Taken a few times a session, never by a packet.
+    books: Mutex<Books>,
+    changes: mpsc::UnboundedSender<Change>,
+    series: Series,
+}
+
+#[derive(Debug)]
+struct Books {
+    limits: TableLimits,
+    sessions: BTreeMap<SessionId, Row>,
+    by_address: HashMap<Ipv4Addr, SessionId>,
+    /// Admitted sessions, by the lower-case name.
+    by_user: HashMap<Vec<u8>, HashSet<SessionId>>,
+    admitted: usize,
+    up: usize,
+}
+
+#[derive(Debug)]
+struct Row {
+    session: Session,
+    state: State,
+    place: Option<Place>,
+    since: SystemTime,
+    started: Instant,
+    facts: Facts,
+    orders: Orders,
+}
+
+/// What an admitted session has.
+#[derive(Debug)]
+struct Place {
+    address: Ipv4Addr,
+    pool: String,
+    limits: Limits,
+}
+
+impl SessionTable {
+    /// Makes an empty table, and the stream of its changes for [`super::lifetime::run`].
+    #[must_use]
+    pub fn new(limits: TableLimits) -> (Arc<Self>, Changes) {
+        let (changes, receiver) = mpsc::unbounded_channel();
+        let books = Books {
+            limits,
+            sessions: BTreeMap::new(),
+            by_address: HashMap::new(),
+            by_user: HashMap::new(),
+            admitted: 0,
+            up: 0,
+        };
+        let table = Self {
+            books: Mutex::new(books),
+            changes,
+            series: Series::new(limits.sessions),
+        };
+        (Arc::new(table), Changes(receiver))
+    }
+
+    /// Changes the limits; who is in stays in.
+    pub fn set_limits(&self, limits: TableLimits) {
+        self.books().limits = limits;
+        self.series.limit(limits.sessions);
+    }
+
+    /// Enters a session whose log-in begins.
+    ///
+    /// # Errors
+    ///
+    /// When as many log-ins are pending as may be, or the session could not be admitted because the gateway is full.
+    pub fn register(
+        self: &Arc<Self>,
+        session: Session,
+    ) -> Result<(SessionGuard, Commands), TableError> {
+        let (orders, commands) = command::channel();
+        let (id, protocol) = (session.id, session.protocol);
+        let mut books = self.books();
+        books.check_pending()?;
+        if books.sessions.contains_key(&id) {
+            return Err(TableError::IdTaken);
+        }
+        let row = Row {
+            session,
+            state: State::Authenticating,
+            place: None,
+            since: SystemTime::now(),
+            started: Instant::now(),
+            facts: Facts::default(),
+            orders,
+        };
+        books.sessions.insert(id, row);
+        drop(books);
+        self.series.entered(protocol);
+        let guard = SessionGuard {
+            table: Arc::clone(self),
+            id,
+            cause: TerminateCause::PeerLost,
+            lease: None,
+        };
+        Ok((guard, commands))
+    }
+
+    /// Sends an order to a session; false when there is none of that id.
+    pub fn command(&self, id: SessionId, command: SessionCommand) -> bool {
+        self.books()
+            .sessions
+            .get(&id)
+            .is_some_and(|row| row.orders.send(command))
+    }
+
+    /// Sends an order to every session, and returns to how many.
+    pub fn command_all(&self, command: SessionCommand) -> usize {
+        let books = self.books();
+        let sent = books
+            .sessions
+            .values()
+            .filter(|row| row.orders.send(command));
+        sent.count()
+    }
+
+    /// Returns the session of that id.
+    #[must_use]
+    pub fn find(&self, id: SessionId) -> Option<SessionView> {
+        self.books().sessions.get(&id).map(Row::view)
+    }
+
+    /// Returns the session that has this inner address.
+    #[must_use]
+    pub fn find_address(&self, address: Ipv4Addr) -> Option<SessionView> {
+        let books = self.books();
+        let id = books.by_address.get(&address)?;
+        books.sessions.get(id).map(Row::view)
+    }
+
+    /// Returns the sessions of a user, upper and lower case being the same; pending log-ins too.
+    #[must_use]
+    pub fn find_user(&self, user: &Identity) -> Vec<SessionView> {
+        let wanted = folded(user);
+        self.books()
+            .sessions
+            .values()
+            .filter(|row| folded(&row.session.user) == wanted)
+            .map(Row::view)
+            .collect()
+    }
+
+    /// Returns every session as it is now, the oldest first.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<SessionView> {
+        let mut all: Vec<_> = self.books().sessions.values().map(Row::view).collect();
+        all.sort_by_key(|view| (std::cmp::Reverse(view.age), view.id));
+        all
+    }
+
+    /// Returns how many sessions are in a state.
+    #[must_use]
+    pub fn count(&self, state: State) -> usize {
+        let books = self.books();
+        match state {
+            State::Up => books.up,
+            State::Authenticating => books.sessions.len() - books.up,
+        }
+    }
+
+    /// Returns whether a new log-in would be let in as far as the number of sessions goes.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.books().check_pending().is_ok()
+    }
+
+    fn admit(&self, id: SessionId, admitted: &Admitted) -> Result<(), TableError> {
+        let mut books = self.books();
+        let key = folded(&admitted.user);
+        if books.admitted >= books.limits.sessions {
+            return Err(TableError::Full);
+        }
+        let of_user = books.by_user.get(&key).map_or(0, HashSet::len);
+        if of_user >= books.limits.per_user {
+            return Err(TableError::TooManyForUser);
+        }
+        let address = admitted.lease.address();
+        if let Some(row) = books.sessions.get_mut(&id) {
+            row.session.user = admitted.user.clone();
+            row.place = Some(Place {
+                address,
+                pool: admitted.lease.pool().to_owned(),
+                limits: admitted.limits,
+            });
+            books.admitted += 1;
+            books.by_address.insert(address, id);
+            books.by_user.entry(key).or_default().insert(id);
+        }
+        Ok(())
+    }
+
+    fn set_up(&self, id: SessionId) {
+        let mut books = self.books();
+        let Some(row) = books.sessions.get_mut(&id) else {
+            return;
+        };
+        let (State::Authenticating, Some(place)) = (row.state, &row.place) else {
+            return;
+        };
+        row.state = State::Up;
+        let protocol = row.session.protocol;
+        let change = Change::Up {
+            id,
+            limits: place.limits,
+            activity: Arc::clone(&row.session.activity),
+        };
+        books.up += 1;
+        drop(books);
+        self.series.came_up(protocol);
+        self.tell(change);
+    }
+
+    fn remove(&self, id: SessionId, cause: TerminateCause) {
+        let mut books = self.books();
+        let Some(row) = books.sessions.remove(&id) else {
+            return;
+        };
+        if let Some(place) = &row.place {
+            books.admitted -= 1;
+            books.by_address.remove(&place.address);
+            let key = folded(&row.session.user);
+            if let Some(of_user) = books.by_user.get_mut(&key) {
+                of_user.remove(&id);
+                if of_user.is_empty() {
+                    books.by_user.remove(&key);
+                }
+            }
+        }
+        if row.state == State::Up {
+            books.up -= 1;
+        }
+        drop(books);
+        let lasted = row.started.elapsed();
+        self.series
+            .left(row.session.protocol, row.state, cause, lasted);
+        if row.state == State::Up {
+            self.tell(Change::Ended(id));
+        }
+    }
+
+    /// Nobody listens when the gateway stops, and in tests.
+    fn tell(&self, change: Change) {
+        drop(self.changes.send(change));
+    }
+
+    /// No step leaves the books half-changed, so what a panic left locked is still good.
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Books {
+    fn check_pending(&self) -> Result<(), TableError> {
+        let pending = self.sessions.len() - self.admitted;
+        let full = pending >= self.limits.pending || self.admitted >= self.limits.sessions;
+        if full { Err(TableError::Full) } else { Ok(()) }
+    }
+}
+
+impl Row {
+    fn view(&self) -> SessionView {
+        SessionView {
+            id: self.session.id,
+            user: self.session.user.clone(),
+            protocol: self.session.protocol,
+            state: self.state,
+            address: self.place.as_ref().map(|place| place.address),
+            pool: self.place.as_ref().map(|place| place.pool.clone()),
+            remote: self.session.remote,
+            correlation: self.session.correlation.clone(),
+            since: self.since,
+            age: self.started.elapsed(),
+            usage: self.session.activity.usage(),
+            facts: self.facts.clone(),
+        }
+    }
+}
+
+/// A session's place in the table; dropping it ends the session and gives everything back.
+#[derive(Debug)]
+#[must_use]
+pub struct SessionGuard {
+    table: Arc<SessionTable>,
+    id: SessionId,
+    cause: TerminateCause,
+    lease: Option<Lease>,
+}
+
+impl SessionGuard {
+    /// Gives the session its place and its address; a second call changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// When there are as many sessions, or sessions of this user, as there may be. The address goes back.
+    pub fn admit(&mut self, admitted: Admitted) -> Result<(), TableError> {
+        if self.lease.is_some() {
+            return Ok(());
+        }
+        self.table.admit(self.id, &admitted)?;
+        self.lease = Some(admitted.lease);
+        Ok(())
+    }
+
+    /// Says that packets flow, from when on the session's time runs; without effect before [`Self::admit`].
+    pub fn set_up(&self) {
+        self.table.set_up(self.id);
+    }
+
+    /// Adds to what is known of the session.
+    pub fn update(&self, change: impl FnOnce(&mut Facts)) {
+        if let Some(row) = self.table.books().sessions.get_mut(&self.id) {
+            change(&mut row.facts);
+        }
+    }
+
+    /// Says why the session will have ended when the guard is dropped; unless said, the peer was lost.
+    pub fn set_cause(&mut self, cause: TerminateCause) {
+        self.cause = cause;
+    }
+
+    /// Returns the cause that was said last.
+    #[must_use]
+    pub const fn cause(&self) -> TerminateCause {
+        self.cause
+    }
+
+    /// Returns the session's name.
+    #[must_use]
+    pub const fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Returns the session's address, once it is admitted.
+    #[must_use]
+    pub fn address(&self) -> Option<Ipv4Addr> {
+        self.lease.as_ref().map(Lease::address)
+    }
+
+    /// Returns the session as the command line would show it, for the line that the log gets at its end.
+    #[must_use]
+    pub fn view(&self) -> Option<SessionView> {
+        self.table.find(self.id)
+    }
+}
+
+impl Drop for SessionGuard {
+    /// The table first: an address is in no row any more when the pool gives it to somebody else.
+    fn drop(&mut self) {
+        self.table.remove(self.id, self.cause);
+        drop(self.lease.take());
+    }
+}
+
+/// The name under which a user is counted.
+fn folded(user: &Identity) -> Vec<u8> {
+    user.as_bytes().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;
