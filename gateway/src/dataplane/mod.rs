@@ -13,6 +13,7 @@
 //! thread, published once a batch (`counters`).
 
 mod attach;
+mod call;
 pub mod coalesce;
 pub mod counters;
 mod downlink;
@@ -35,7 +36,7 @@ use std::thread::{self, JoinHandle};
 use ipnet::Ipv4Net;
 use socket2::SockRef;
 
-pub use attach::{AttachError, Attachment};
+pub use attach::{AttachError, Attachment, StreamSession};
 pub use counters::{Counter, Counters, Tally};
 pub use stream::{Ended, RecordPacking};
 
@@ -151,6 +152,14 @@ impl DataPlane {
             })?;
         self.threads.push(thread);
         Ok(())
+    }
+
+    /// Takes an SSTP connection whose call is up. Nothing here waits for anybody.
+    pub fn attach_stream(&self, session: StreamSession) -> Result<Attachment, AttachError> {
+        let id = session.id;
+        let attachment = self.admit(session.into());
+        tracing::debug!(session = %id, taken = attachment.is_ok(), "the packet path was offered a session");
+        attachment
     }
 
     fn admit(&self, entrant: Entrant) -> Result<Attachment, AttachError> {
