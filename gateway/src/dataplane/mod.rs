@@ -19,6 +19,7 @@ pub mod counters;
 mod downlink;
 #[cfg(test)]
 mod fixtures;
+mod half;
 mod mailbox;
 pub mod queue;
 pub mod segment;
@@ -44,7 +45,8 @@ pub use crate::os::clock;
 
 use crate::dataplane::attach::Entrant;
 use crate::dataplane::counters::Published;
-use crate::dataplane::downlink::{DownCommand, Downlink, Route};
+use crate::dataplane::downlink::{DownCommand, Downlink};
+use crate::dataplane::half::Route;
 use crate::dataplane::mailbox::Mailbox;
 use crate::dataplane::shard::{Connection, Links, UpCommand, Uplink};
 use crate::dataplane::slots::Routes;
