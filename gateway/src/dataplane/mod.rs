@@ -207,11 +207,12 @@ impl DataPlane {
             outcome: None,
             armed: None,
         });
+        links.load.fetch_add(1, Ordering::Relaxed);
         if links.mailbox.offer(UpCommand::Attach(connection)).is_err() {
+            links.load.fetch_sub(1, Ordering::Relaxed);
             self.downlink.send(DownCommand::Remove(key));
             return Err(AttachError::Busy);
         }
-        links.load.fetch_add(1, Ordering::Relaxed);
         Ok(Attachment {
             key,
             uplink: links.mailbox.clone(),
