@@ -230,3 +230,10 @@ fn data_behind_the_end_is_dropped() {
     pair.check_over();
     assert_eq!(pair.client_events.last(), Some(&ClientEvent::Close));
 }
+
+#[test]
+fn both_halves_may_change_threads() {
+    const fn moves<T: Send>() {}
+    moves::<crate::sstp::Session>();
+    moves::<crate::sstp::Client>();
+}

@@ -10,7 +10,7 @@ use crate::ppp;
 use crate::sstp::packet::Header;
 use crate::sstp::{
     CertificateHashes, Client, ClientConfig, ClientEvent, Config, EndReason, Event, Faults,
-    HashProtocol, PacketSink, Session,
+    HashProtocol, PacketSink, Session, data_header,
 };
 use crate::terminate::TerminateCause;
 
@@ -43,6 +43,8 @@ pub(super) struct Setup {
     /// Whether LCP asks for life signs.
     pub(super) lcp_echo: bool,
     pub(super) profile: ppp::Profile,
+    /// Whether user data follows each packet of the client's in the same read.
+    pub(super) data_behind: bool,
 }
 
 impl Setup {
@@ -59,6 +61,7 @@ impl Setup {
             budget: usize::MAX,
             lcp_echo: true,
             profile: ppp::Profile::Plain,
+            data_behind: false,
         }
     }
 
@@ -146,6 +149,9 @@ impl Pair {
             let mut moved = false;
             while poll(&mut self.up, |out| self.client.poll_transmit(out)) {
                 moved = true;
+                if self.setup.data_behind {
+                    self.up.send([&data_header(1)[..], &[0x45]].concat());
+                }
             }
             while poll(&mut self.down, |out| self.server.poll_transmit(out)) {
                 moved = true;
