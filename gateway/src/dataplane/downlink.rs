@@ -119,7 +119,7 @@ const BELL: u64 = u64::MAX;
 const TUN: u64 = u64::MAX - 1;
 
 /// Reads from the TUN before the sockets get their turn.
-const READS: usize = 64;
+const READS: usize = 32;
 
 /// The plaintext of one write, and the queue length from which one is made before the TUN is empty.
 const WRITE: usize = 64 * 1024;

@@ -21,6 +21,9 @@ const BUFFER: usize = CAP + 128 * 1024;
 const TARGET_US: u64 = 5_000;
 const INTERVAL_US: u64 = 100_000;
 
+/// A queue of one packet is no queue, however slow (RFC 8289 §4.2).
+const ONE_PACKET: usize = 2_048;
+
 /// Buffers for queues that have something to hold; an empty queue has none.
 #[derive(Debug, Default)]
 pub struct Buffers {
@@ -203,7 +206,7 @@ impl Codel {
     /// Decides about the frame at the head, behind which `waits` octets wait.
     #[inline]
     fn drops(&mut self, now_us: u64, waited_us: u64, waits: usize) -> bool {
-        if waited_us < TARGET_US || waits < usize::from(u16::MAX / 32) {
+        if waited_us < TARGET_US || waits < ONE_PACKET {
             self.first_above_us = None;
             self.dropping = false;
             return false;

@@ -1,1 +1,144 @@
-//! To come.
+//! The RADIUS client's sockets: one task owns `causeway_proto::radius::Client`, everybody else asks it.
+//!
+//! [`Transport`] is the handle and [`Driver`] the task. A socket is connected to its server, so the kernel throws away
+//! what comes from another address or port, and tells when the host refuses. Dropping a request that waits is how a
+//! client leaves; the answer that still comes is counted and opens nothing.
+
+mod meters;
+mod sockets;
+mod transport;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use causeway_proto::crypto::SecretBytes;
+use causeway_proto::radius::access::Nas;
+use causeway_proto::radius::{self as proto, Patience};
+
+pub use causeway_proto::radius::{Demand, Mode, RadiusResult};
+pub use transport::{Driver, Reply, RequestError, ServerHealth, Transport};
+
+/// What the RADIUS client needs to know.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Config {
+    /// The servers, the preferred one first.
+    pub servers: Vec<Server>,
+    /// How one is chosen.
+    pub mode: Mode,
+    /// How long a log-in may wait for its answer.
+    pub timeout: Duration,
+    /// Whether a person may have to tap a phone.
+    pub mfa: bool,
+    /// When the same octets are sent again, counted from the first time.
+    pub retransmit: Vec<Duration>,
+    /// Without a second factor: after so much silence another server is asked.
+    pub probe_after: Duration,
+    /// For how long a server that is known not to answer is passed over.
+    pub dead_time: Duration,
+    /// Whether replies must have a Message-Authenticator.
+    pub message_authenticator: Demand,
+    /// NAS-Identifier.
+    pub nas_identifier: String,
+    /// NAS-IP-Address; by default the address from which the first server is asked.
+    pub nas_ip: Option<Ipv4Addr>,
+    /// NAS-IPv6-Address.
+    pub nas_ipv6: Option<Ipv6Addr>,
+}
+
+/// One server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Server {
+    /// Its name in logs and metrics.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its port for authentication.
+    pub auth_port: u16,
+    /// The shared secret.
+    pub secret: SecretBytes,
+    /// The address to ask from: the one that the server knows as its client.
+    pub source: Option<IpAddr>,
+}
+
+impl Default for Config {
+    /// The defaults of the configuration file, without servers.
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            mode: Mode::Failover,
+            timeout: Duration::from_secs(60),
+            mfa: true,
+            retransmit: vec![Duration::from_secs(5)],
+            probe_after: Duration::from_secs(10),
+            dead_time: Duration::from_secs(60),
+            message_authenticator: Demand::Require,
+            nas_identifier: String::new(),
+            nas_ip: None,
+            nas_ipv6: None,
+        }
+    }
+}
+
+impl Config {
+    /// Returns what the machine needs to know.
+    fn machine(&self) -> proto::Config {
+        let source = self.servers.first().and_then(Server::source_address);
+        let (source_v4, source_v6) = match source {
+            Some(IpAddr::V4(address)) => (Some(address), None),
+            Some(IpAddr::V6(address)) => (None, Some(address)),
+            None => (None, None),
+        };
+        proto::Config {
+            nas: Nas {
+                identifier: self.nas_identifier.clone(),
+                ipv4: self.nas_ip.or(source_v4),
+                ipv6: self.nas_ipv6.or(source_v6),
+            },
+            servers: self
+                .servers
+                .iter()
+                .map(|server| proto::Server {
+                    name: server.name.clone(),
+                    secret: server.secret.clone(),
+                })
+                .collect(),
+            mode: self.mode,
+            timeout: self.timeout,
+            retransmit: self.retransmit.clone(),
+            patience: if self.mfa {
+                Patience::Mfa
+            } else {
+                Patience::Machine {
+                    failover_after: self.probe_after,
+                }
+            },
+            dead_time: self.dead_time,
+            message_authenticator: self.message_authenticator,
+        }
+    }
+}
+
+impl Server {
+    /// Returns where it is asked.
+    const fn endpoint(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.auth_port)
+    }
+
+    /// Returns where requests leave from: any port of `source`, or of what the kernel chooses.
+    fn bind_address(&self) -> SocketAddr {
+        let any = match self.address {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        SocketAddr::new(self.source.unwrap_or(any), 0)
+    }
+
+    /// Returns the address that the kernel would ask from; connecting a datagram socket sends nothing.
+    fn source_address(&self) -> Option<IpAddr> {
+        self.source.or_else(|| {
+            let socket = UdpSocket::bind(self.bind_address()).ok()?;
+            socket.connect(self.endpoint()).ok()?;
+            socket.local_addr().ok().map(|address| address.ip())
+        })
+    }
+}

@@ -5,9 +5,11 @@
 //!
 //! The packets that carry these are PPP's, EAP's and RADIUS's. The LAN Manager half and password change are left out.
 
+mod answer;
 mod keys;
 mod response;
 
+pub use answer::Answer;
 pub use keys::server_keys;
 pub use response::{
     NtHash, authenticator_response, challenge_hash, nt_password_hash, nt_response,

@@ -59,6 +59,8 @@ pub(super) struct ServerState {
     dead_until: Option<Instant>,
     /// Whose requests had no answer since it was heard last.
     silent: Vec<Identity>,
+    /// How many slots are [`Slot::Waiting`].
+    waiting: usize,
 }
 
 impl ServerState {
@@ -70,11 +72,18 @@ impl ServerState {
             heard: None,
             dead_until: None,
             silent: Vec::new(),
+            waiting: 0,
         }
     }
 
     /// Takes an identifier on the first socket that has one, on a new one, or from an answer that may never come.
     pub(super) fn allocate(&mut self, request: RequestId, first: u8) -> Option<(Port, u8)> {
+        let allocated = self.find_free(request, first)?;
+        self.waiting = self.waiting.saturating_add(1);
+        Some(allocated)
+    }
+
+    fn find_free(&mut self, request: RequestId, first: u8) -> Option<(Port, u8)> {
         let slot = Slot::Waiting(request);
         for (number, port) in (0u16..).zip(&mut self.ports) {
             if let Some(identifier) = port.allocate(slot) {
@@ -127,15 +136,24 @@ impl ServerState {
 
     /// Nobody waits for this answer any more.
     pub(super) fn retire(&mut self, port: u16, identifier: u8, authenticator: [u8; 16]) {
-        if let Some(port) = self.ports.get_mut(usize::from(port)) {
-            port.slots.insert(identifier, Slot::Late { authenticator });
-        }
+        self.replace(port, identifier, Some(Slot::Late { authenticator }));
     }
 
     /// Frees an identifier.
     pub(super) fn free(&mut self, port: u16, identifier: u8) {
-        if let Some(port) = self.ports.get_mut(usize::from(port)) {
-            port.slots.remove(&identifier);
+        self.replace(port, identifier, None);
+    }
+
+    fn replace(&mut self, port: u16, identifier: u8, slot: Option<Slot>) {
+        let Some(port) = self.ports.get_mut(usize::from(port)) else {
+            return;
+        };
+        let before = match slot {
+            Some(slot) => port.slots.insert(identifier, slot),
+            None => port.slots.remove(&identifier),
+        };
+        if matches!(before, Some(Slot::Waiting(_))) {
+            self.waiting = self.waiting.saturating_sub(1);
         }
     }
 
@@ -147,12 +165,8 @@ impl ServerState {
     }
 
     /// Returns how many requests wait.
-    pub(super) fn waiting(&self) -> usize {
-        self.ports
-            .iter()
-            .flat_map(|port| port.slots.values())
-            .filter(|slot| matches!(slot, Slot::Waiting(_)))
-            .count()
+    pub(super) const fn waiting(&self) -> usize {
+        self.waiting
     }
 
     /// Returns whether it may be asked.

@@ -1,0 +1,392 @@
+//! The table itself.
+
+use causeway_proto::terminate::TerminateCause;
+use metrics::{Label, Unit};
+
+use crate::observe::health::Component;
+use crate::observe::labels::{AcceptFailure, HttpFailure, ProxyFailure, TlsFailure};
+use crate::observe::metrics::{Kind, Labels, Metric, Names, Values};
+
+/// Waiting times of log-ins; they reach 120 s because a second factor takes its time.
+pub(super) const AUTH_SECONDS: &[f64] = &[
+    0.05, 0.25, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0,
+];
+const SESSION_SECONDS: &[f64] = &[
+    10.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 28_800.0, 43_200.0, 86_400.0,
+];
+
+const NONE: Labels = Labels::Every(&[]);
+const PROTOCOL: (&str, Values) = ("protocol", Values::Words(&["sstp"]));
+const DIRECTION: (&str, Values) = ("direction", Values::Words(&["rx", "tx"]));
+const SERVER: (&str, Values) = ("server", Values::Servers);
+const KIND: (&str, Values) = ("kind", Values::Words(&["auth"]));
+const METHODS: Values = Values::Words(&["pap", "chap", "mschapv2", "eap"]);
+
+/// How RADIUS requests end (the verdicts that the log explains).
+const RADIUS_RESULTS: Values = Values::Words(&[
+    "accept",
+    "reject_fast",
+    "reject_after_mfa_wait",
+    "challenge",
+    "silent_discard",
+    "server_silent",
+    "unreachable",
+    "bad_authenticator",
+    "message_authenticator_missing",
+    "message_authenticator_invalid",
+    "malformed",
+    "abandoned_by_client",
+]);
+
+const fn counter(name: &'static str, help: &'static str, labels: Labels) -> Metric {
+    Metric {
+        name,
+        kind: Kind::Counter,
+        unit: None,
+        help,
+        labels,
+    }
+}
+
+const fn gauge(name: &'static str, help: &'static str, labels: Labels) -> Metric {
+    Metric {
+        name,
+        kind: Kind::Gauge,
+        unit: None,
+        help,
+        labels,
+    }
+}
+
+const fn moment(name: &'static str, help: &'static str, labels: Labels) -> Metric {
+    Metric {
+        name,
+        kind: Kind::Gauge,
+        unit: Some(Unit::Seconds),
+        help,
+        labels,
+    }
+}
+
+const fn seconds(
+    name: &'static str,
+    help: &'static str,
+    buckets: &'static [f64],
+    labels: Labels,
+) -> Metric {
+    Metric {
+        name,
+        kind: Kind::Histogram(buckets),
+        unit: Some(Unit::Seconds),
+        help,
+        labels,
+    }
+}
+
+/// Every metric of the gateway.
+pub const TABLE: &[Metric] = &[
+    gauge(
+        "causeway_build_info",
+        "Constant 1; carries the build identity.",
+        Labels::Every(&[("version", Values::Build(version))]),
+    ),
+    moment(
+        "causeway_start_time_seconds",
+        "Unix time at which the daemon became ready.",
+        NONE,
+    ),
+    gauge(
+        "causeway_health_status",
+        "1 when the component lets the probe succeed, 0 when it makes the probe fail.",
+        Labels::Every(&[("component", Values::Listed(components))]),
+    ),
+    counter(
+        "causeway_health_probes_total",
+        "Health probe answers by path and HTTP status.",
+        Labels::Rows(&["path", "code"], probes),
+    ),
+    gauge(
+        "causeway_drain_state",
+        "0 serving, 1 draining, 2 drained.",
+        NONE,
+    ),
+    gauge(
+        "causeway_drain_sessions_remaining",
+        "Sessions still up while draining.",
+        NONE,
+    ),
+    gauge(
+        "causeway_config_last_reload_successful",
+        "1 when the last reload was applied.",
+        NONE,
+    ),
+    moment(
+        "causeway_config_last_reload_success_timestamp_seconds",
+        "Unix time of the last applied configuration.",
+        NONE,
+    ),
+    moment(
+        "causeway_certificate_expiry_timestamp_seconds",
+        "Unix time at which a served certificate expires.",
+        Labels::Certificates,
+    ),
+    gauge(
+        "causeway_certificate_last_reload_successful",
+        "1 when the certificate files, as they were last read, are served.",
+        NONE,
+    ),
+    gauge(
+        "causeway_front_connections",
+        "Connections on the HTTPS listener that have not logged in yet, by stage.",
+        Labels::Every(&[(
+            "stage",
+            Values::Words(&["proxy", "tls", "http", "negotiation", "authentication"]),
+        )]),
+    ),
+    counter(
+        "causeway_front_accepts_total",
+        "Connections accepted on the HTTPS listener.",
+        NONE,
+    ),
+    counter(
+        "causeway_front_accept_errors_total",
+        "Connections that the kernel could not hand over, by reason.",
+        Labels::Every(&[("reason", Values::Words(AcceptFailure::WORDS))]),
+    ),
+    counter(
+        "causeway_front_responses_total",
+        "HTTP answers of the HTTPS listener by status; 200 begins an SSTP call.",
+        Labels::Every(&[(
+            "code",
+            Values::Words(&["200", "400", "401", "404", "405", "431", "503", "505"]),
+        )]),
+    ),
+    counter(
+        "causeway_tls_handshakes_total",
+        "TLS handshakes on the HTTPS listener.",
+        Labels::Rows(&["version", "result"], handshakes),
+    ),
+    gauge(
+        "causeway_sessions",
+        "Sessions by protocol and state.",
+        Labels::Every(&[
+            PROTOCOL,
+            ("state", Values::Words(&["authenticating", "up"])),
+        ]),
+    ),
+    gauge(
+        "causeway_session_limit",
+        "Configured maximum of sessions.",
+        Labels::Every(&[PROTOCOL]),
+    ),
+    counter(
+        "causeway_session_starts_total",
+        "Sessions that reached the state up.",
+        Labels::Every(&[PROTOCOL]),
+    ),
+    counter(
+        "causeway_session_ends_total",
+        "Sessions ended, by cause.",
+        Labels::Every(&[PROTOCOL, ("cause", Values::Listed(causes))]),
+    ),
+    counter(
+        "causeway_session_setup_failures_total",
+        "Connection attempts that never came up, by stage and reason.",
+        Labels::Rows(&["protocol", "stage", "reason"], setup_failures),
+    ),
+    seconds(
+        "causeway_session_setup_duration_seconds",
+        "Time from the first byte to the state up.",
+        AUTH_SECONDS,
+        Labels::Every(&[PROTOCOL]),
+    ),
+    seconds(
+        "causeway_session_duration_seconds",
+        "How long finished sessions lasted.",
+        SESSION_SECONDS,
+        Labels::Every(&[PROTOCOL]),
+    ),
+    counter(
+        "causeway_auth_total",
+        "Log-ins by method and outcome.",
+        Labels::Every(&[
+            PROTOCOL,
+            ("method", METHODS),
+            ("outcome", Values::Words(&["accept", "reject", "error"])),
+        ]),
+    ),
+    seconds(
+        "causeway_auth_seconds",
+        "Time from the credentials to the decision.",
+        AUTH_SECONDS,
+        Labels::Every(&[
+            PROTOCOL,
+            ("method", METHODS),
+            ("outcome", Values::Words(&["accept", "reject", "error"])),
+        ]),
+    ),
+    counter(
+        "causeway_packets_total",
+        "Inner IP packets; rx is from the client.",
+        Labels::Every(&[PROTOCOL, DIRECTION]),
+    ),
+    Metric {
+        unit: Some(Unit::Bytes),
+        ..counter(
+            "causeway_bytes_total",
+            "Inner IP bytes; rx is from the client.",
+            Labels::Every(&[PROTOCOL, DIRECTION]),
+        )
+    },
+    counter(
+        "causeway_packets_dropped_total",
+        "Packets dropped, by reason.",
+        Labels::Rows(&["protocol", "direction", "reason"], drops),
+    ),
+    gauge(
+        "causeway_pool_addresses",
+        "Addresses of a pool, by state.",
+        Labels::Every(&[
+            ("pool", Values::Pools),
+            ("state", Values::Words(&["used", "free", "reserved"])),
+        ]),
+    ),
+    counter(
+        "causeway_pool_exhausted_total",
+        "Sessions refused because the pool had no free address.",
+        Labels::Every(&[("pool", Values::Pools)]),
+    ),
+    counter(
+        "causeway_tun_reads_total",
+        "Read system calls on the TUN device.",
+        Labels::Every(&[("queue", Values::Queues)]),
+    ),
+    counter(
+        "causeway_tun_packets_total",
+        "Packets through the TUN device; divide by reads for the offload batch size.",
+        Labels::Every(&[("queue", Values::Queues), DIRECTION]),
+    ),
+    counter(
+        "causeway_tun_errors_total",
+        "Failed TUN operations.",
+        Labels::Every(&[("operation", Values::Words(&["read", "write"]))]),
+    ),
+    counter(
+        "causeway_radius_requests_total",
+        "New RADIUS requests, retransmissions not counted.",
+        Labels::Every(&[SERVER, KIND]),
+    ),
+    counter(
+        "causeway_radius_retransmissions_total",
+        "RADIUS datagrams sent again with the same identifier and authenticator.",
+        Labels::Every(&[SERVER, KIND]),
+    ),
+    counter(
+        "causeway_radius_results_total",
+        "How RADIUS requests ended. silent_discard: no reply although the server answered others in the same window.",
+        Labels::Every(&[SERVER, KIND, ("result", RADIUS_RESULTS)]),
+    ),
+    counter(
+        "causeway_radius_late_replies_total",
+        "Valid replies that came after the client had gone; accept here means the user approved too late.",
+        Labels::Every(&[
+            SERVER,
+            ("code", Values::Words(&["accept", "reject", "challenge"])),
+        ]),
+    ),
+    seconds(
+        "causeway_radius_response_seconds",
+        "Time to the RADIUS reply; buckets reach 120 s because of MFA.",
+        AUTH_SECONDS,
+        Labels::Every(&[SERVER, KIND, ("result", RADIUS_RESULTS)]),
+    ),
+    gauge(
+        "causeway_radius_server_up",
+        "1 while the server is considered alive.",
+        Labels::Every(&[SERVER, KIND]),
+    ),
+    gauge(
+        "causeway_radius_pending_requests",
+        "Requests waiting for a reply (of 256 identifiers for each source port).",
+        Labels::Every(&[SERVER]),
+    ),
+    counter(
+        "causeway_log_events_dropped_total",
+        "Log events dropped because the writer was behind.",
+        NONE,
+    ),
+];
+
+/// The labels that `causeway_build_info` has.
+pub(super) fn build_labels() -> Vec<Label> {
+    vec![Label::new("version", version(&Names::default()))]
+}
+
+fn version(_: &Names) -> String {
+    env!("CARGO_PKG_VERSION").to_owned()
+}
+
+fn components() -> Vec<&'static str> {
+    Component::ALL
+        .iter()
+        .map(|component| component.as_str())
+        .collect()
+}
+
+fn causes() -> Vec<&'static str> {
+    TerminateCause::ALL
+        .iter()
+        .map(|cause| cause.as_str())
+        .collect()
+}
+
+fn probes() -> Vec<Vec<&'static str>> {
+    [
+        ("sra", "401"),
+        ("sra", "200"),
+        ("sra", "503"),
+        ("readyz", "200"),
+        ("readyz", "503"),
+    ]
+    .map(|(path, code)| vec![path, code])
+    .to_vec()
+}
+
+fn handshakes() -> Vec<Vec<&'static str>> {
+    let failures = TlsFailure::WORDS.iter().map(|result| vec!["none", result]);
+    [vec!["1.3", "ok"], vec!["1.2", "ok"]]
+        .into_iter()
+        .chain(failures)
+        .collect()
+}
+
+fn setup_failures() -> Vec<Vec<&'static str>> {
+    let proxy = ProxyFailure::WORDS
+        .iter()
+        .map(|reason| vec!["sstp", "proxy", reason]);
+    let tls = TlsFailure::WORDS
+        .iter()
+        .map(|reason| vec!["sstp", "tls", reason]);
+    let http = HttpFailure::WORDS
+        .iter()
+        .map(|reason| vec!["sstp", "http", reason]);
+    proxy.chain(tls).chain(http).collect()
+}
+
+fn drops() -> Vec<Vec<&'static str>> {
+    [
+        ("rx", "source_address"),
+        ("rx", "malformed"),
+        ("rx", "not_up"),
+        ("rx", "isolated"),
+        ("rx", "blocked"),
+        ("rx", "queue_full"),
+        ("tx", "queue_full"),
+        ("tx", "codel"),
+        ("tx", "no_route"),
+        ("tx", "too_big"),
+        ("tx", "malformed"),
+    ]
+    .map(|(direction, reason)| vec!["sstp", direction, reason])
+    .to_vec()
+}

@@ -1,0 +1,111 @@
+//! The sockets to the servers: made when the machine first names them, each with a task that reads it.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use causeway_proto::radius::{MAX_LEN, Port};
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::Server;
+
+/// What a socket has to say.
+pub(super) enum Arrival {
+    /// A datagram.
+    Datagram(Port, Vec<u8>),
+    /// The host refused what was sent, or there is no way to it.
+    Unreachable(Port),
+}
+
+/// So many arrivals may wait for the machine; what comes on top waits in the kernel's buffers.
+const ARRIVALS: usize = 256;
+
+/// Every socket to every server.
+pub(super) struct Sockets {
+    servers: Vec<Server>,
+    open: HashMap<Port, Arc<UdpSocket>>,
+    readers: JoinSet<()>,
+    sender: mpsc::Sender<Arrival>,
+    receiver: mpsc::Receiver<Arrival>,
+}
+
+impl Sockets {
+    pub(super) fn new(servers: Vec<Server>) -> Self {
+        let (sender, receiver) = mpsc::channel(ARRIVALS);
+        Self {
+            servers,
+            open: HashMap::new(),
+            readers: JoinSet::new(),
+            sender,
+            receiver,
+        }
+    }
+
+    /// Sends one datagram.
+    pub(super) async fn send(&mut self, port: Port, bytes: &[u8]) -> io::Result<()> {
+        let socket = if let Some(socket) = self.open.get(&port) {
+            socket.clone()
+        } else {
+            let socket = Arc::new(self.connect(port).await?);
+            self.open.insert(port, socket.clone());
+            self.readers
+                .spawn(read(socket.clone(), port, self.sender.clone()));
+            socket
+        };
+        socket.send(bytes).await.map(|_| ())
+    }
+
+    /// Returns the next arrival; cancel-safe.
+    pub(super) async fn next(&mut self) -> Arrival {
+        match self.receiver.recv().await {
+            Some(arrival) => arrival,
+            // `self` holds a sender, so the channel has no end.
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn connect(&self, port: Port) -> io::Result<UdpSocket> {
+        let server = self
+            .servers
+            .get(port.server.0)
+            .ok_or(io::ErrorKind::NotFound)?;
+        let socket = UdpSocket::bind(server.bind_address()).await?;
+        socket.connect(server.endpoint()).await?;
+        Ok(socket)
+    }
+}
+
+/// Returns whether an error says that nobody at the other end will answer.
+pub(super) fn is_unreachable(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::AddrNotAvailable
+    )
+}
+
+/// Passes on what comes over one socket until the machine is gone.
+async fn read(socket: Arc<UdpSocket>, port: Port, arrivals: mpsc::Sender<Arrival>) {
+    // One octet more than a packet may have, so that a longer datagram is not taken for one that fits.
+    let mut buffer = vec![0; MAX_LEN + 1];
+    loop {
+        let arrival = match socket.recv(&mut buffer).await {
+            Ok(len) => Arrival::Datagram(port, buffer.get(..len).unwrap_or_default().to_vec()),
+            Err(error) if is_unreachable(&error) => Arrival::Unreachable(port),
+            Err(error) => {
+                tracing::debug!(%error, "RADIUS socket");
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        if arrivals.send(arrival).await.is_err() {
+            return;
+        }
+    }
+}

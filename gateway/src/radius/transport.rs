@@ -1,0 +1,370 @@
+//! The task that owns the machine, and the handle that asks it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use causeway_proto::aaa::{Applicant, Credentials};
+use causeway_proto::crypto::Rng;
+use causeway_proto::radius::{Client, Code, Completion, Event, Port, Refused, RequestId, ServerId};
+use ring::rand::{SecureRandom, SystemRandom};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep_until;
+
+use super::Config;
+use super::meters::Meters;
+use super::sockets::{Arrival, Sockets, is_unreachable};
+
+/// The handle: cheap to clone, each request waits on its own.
+#[derive(Clone, Debug)]
+pub struct Transport {
+    questions: mpsc::UnboundedSender<Question>,
+    next_ticket: Arc<AtomicU64>,
+    names: Arc<[String]>,
+    health: watch::Receiver<Vec<ServerHealth>>,
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Reply {
+    /// What the machine says.
+    pub completion: Completion,
+    /// The name of the server that was asked last.
+    pub server: Option<String>,
+}
+
+/// Why there is no reply.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+pub enum RequestError {
+    /// The machine would not ask.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The driver has stopped.
+    #[error("the RADIUS client has stopped")]
+    Stopped,
+}
+
+/// What is known of one server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ServerHealth {
+    /// Its name.
+    pub name: String,
+    /// Whether it is thought to answer.
+    pub alive: bool,
+    /// Since when.
+    pub since: Instant,
+}
+
+/// Which question; the machine's own id is not known outside of its task.
+type Ticket = u64;
+
+/// What the handle sends to the task. As many wait as log-ins, which are counted at the door.
+#[derive(Debug)]
+enum Question {
+    Ask(Box<Ask>),
+    Abandon(Ticket),
+}
+
+#[derive(Debug)]
+struct Ask {
+    ticket: Ticket,
+    applicant: Applicant,
+    credentials: Credentials,
+    deadline: Instant,
+    reply: oneshot::Sender<Result<Completion, Refused>>,
+}
+
+/// Tells the task that nobody waits any more, unless the reply came.
+struct Waiting<'a> {
+    transport: &'a Transport,
+    ticket: Option<Ticket>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            // When the task is gone, so is the request.
+            self.transport
+                .questions
+                .send(Question::Abandon(ticket))
+                .unwrap_or_default();
+        }
+    }
+}
+
+impl Transport {
+    /// Makes the handle and the task, which is to be run; every server counts as alive.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system gives no random seed.
+    pub fn new(config: Config) -> Result<(Self, Driver), ring::error::Unspecified> {
+        let mut seed = [0; 32];
+        SystemRandom::new().fill(&mut seed)?;
+        let since = Instant::now();
+        let names: Arc<[String]> = config.servers.iter().map(|s| s.name.clone()).collect();
+        let health = names
+            .iter()
+            .map(|name| ServerHealth {
+                name: name.clone(),
+                alive: true,
+                since,
+            })
+            .collect();
+        let (questions, asked) = mpsc::unbounded_channel();
+        let (health_sender, health) = watch::channel(health);
+        let meters: Vec<_> = names.iter().map(|name| Meters::new(name)).collect();
+        for meters in &meters {
+            meters.up.set(1.0);
+        }
+        let driver = Driver {
+            machine: Client::new(config.machine(), Rng::from_seed(&seed)),
+            sockets: Sockets::new(config.servers),
+            names: names.clone(),
+            meters,
+            waiting: HashMap::new(),
+            by_ticket: HashMap::new(),
+            questions: asked,
+            health: health_sender,
+        };
+        let transport = Self {
+            questions,
+            next_ticket: Arc::default(),
+            names,
+            health,
+        };
+        Ok((transport, driver))
+    }
+
+    /// Asks about one log-in and waits for the answer; dropping the future abandons it.
+    ///
+    /// # Errors
+    ///
+    /// When there is nothing to wait for.
+    pub async fn request(
+        &self,
+        applicant: &Applicant,
+        credentials: Credentials,
+        deadline: Instant,
+    ) -> Result<Reply, RequestError> {
+        let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
+        let (reply, answer) = oneshot::channel();
+        self.questions
+            .send(Question::Ask(Box::new(Ask {
+                ticket,
+                applicant: applicant.clone(),
+                credentials,
+                deadline,
+                reply,
+            })))
+            .map_err(|_| RequestError::Stopped)?;
+        let mut waiting = Waiting {
+            transport: self,
+            ticket: Some(ticket),
+        };
+        let answer = answer.await;
+        waiting.ticket = None;
+        let completion = answer.map_err(|_| RequestError::Stopped)??;
+        let server = completion
+            .server
+            .and_then(|ServerId(place)| self.names.get(place).cloned());
+        Ok(Reply { completion, server })
+    }
+
+    /// Returns what is known of each server.
+    #[must_use]
+    pub fn health(&self) -> Vec<ServerHealth> {
+        self.health.borrow().clone()
+    }
+
+    /// Returns a receiver that wakes when what is known of a server changes.
+    #[must_use]
+    pub fn watch_health(&self) -> watch::Receiver<Vec<ServerHealth>> {
+        self.health.clone()
+    }
+}
+
+/// The task that owns the machine and its sockets.
+pub struct Driver {
+    machine: Client,
+    sockets: Sockets,
+    names: Arc<[String]>,
+    meters: Vec<Meters>,
+    waiting: HashMap<RequestId, (Ticket, oneshot::Sender<Result<Completion, Refused>>)>,
+    by_ticket: HashMap<Ticket, RequestId>,
+    questions: mpsc::UnboundedReceiver<Question>,
+    health: watch::Sender<Vec<ServerHealth>>,
+}
+
+impl std::fmt::Debug for Driver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Driver")
+            .field("servers", &self.names)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Driver {
+    /// Runs until every [`Transport`] is gone.
+    pub async fn run(mut self) {
+        loop {
+            self.drain().await;
+            let timeout = self.machine.poll_timeout();
+            tokio::select! {
+                question = self.questions.recv() => match question {
+                    Some(Question::Ask(ask)) => self.ask(*ask),
+                    Some(Question::Abandon(ticket)) => {
+                        if let Some(request) = self.by_ticket.get(&ticket) {
+                            self.machine.abandon(Instant::now(), *request);
+                        }
+                    }
+                    None => return,
+                },
+                arrival = self.sockets.next() => match arrival {
+                    Arrival::Datagram(port, bytes) => self.datagram(port, &bytes),
+                    Arrival::Unreachable(port) => {
+                        self.machine.handle_unreachable(Instant::now(), port);
+                    }
+                },
+                () = sleep_until(timeout.unwrap_or_else(Instant::now).into()), if timeout.is_some() => {
+                    self.machine.handle_timeout(Instant::now());
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        let now = Instant::now();
+        match self
+            .machine
+            .request(now, &ask.applicant, &ask.credentials, ask.deadline)
+        {
+            Ok(request) => {
+                self.by_ticket.insert(ask.ticket, request);
+                self.waiting.insert(request, (ask.ticket, ask.reply));
+            }
+            // Whoever asked may have left.
+            Err(refused) => drop(ask.reply.send(Err(refused))),
+        }
+    }
+
+    fn datagram(&mut self, port: Port, bytes: &[u8]) {
+        if let Err(why) = self.machine.handle_datagram(Instant::now(), port, bytes) {
+            let server = self.name(port.server);
+            tracing::debug!(
+                radius.server = server,
+                reason = why.as_str(),
+                "RADIUS reply dropped"
+            );
+            if let Some(meters) = self.meters.get(port.server.0) {
+                meters.dropped(why);
+            }
+        }
+    }
+
+    /// Sends what is to be sent and acts on what happened, until there is nothing more.
+    async fn drain(&mut self) {
+        let mut datagram = Vec::new();
+        loop {
+            while let Some(event) = self.machine.poll_event() {
+                self.act(event);
+            }
+            datagram.clear();
+            let Some(transmit) = self.machine.poll_transmit(&mut datagram) else {
+                break;
+            };
+            if let Err(error) = self.sockets.send(transmit.port, &datagram).await {
+                let server = self.name(transmit.port.server);
+                tracing::debug!(radius.server = server, %error, "RADIUS request not sent");
+                if is_unreachable(&error) {
+                    self.machine
+                        .handle_unreachable(Instant::now(), transmit.port);
+                }
+            }
+        }
+        for (place, meters) in self.meters.iter().enumerate() {
+            let waiting = u32::try_from(self.machine.waiting(ServerId(place)));
+            meters.pending.set(waiting.unwrap_or(u32::MAX));
+        }
+    }
+
+    fn act(&mut self, event: Event) {
+        match event {
+            Event::Started { server } => {
+                if let Some(meters) = self.meters.get(server.0) {
+                    meters.requests.increment(1);
+                }
+            }
+            Event::Retransmitted { server } => {
+                if let Some(meters) = self.meters.get(server.0) {
+                    meters.retransmissions.increment(1);
+                }
+            }
+            Event::Unsigned { server } => {
+                if let Some(meters) = self.meters.get(server.0) {
+                    meters.unsigned.increment(1);
+                }
+            }
+            Event::Late { server, code } => self.late(server, code),
+            Event::Health { server, alive } => self.health(server, alive),
+            Event::Finished {
+                request,
+                completion,
+            } => self.finished(request, completion),
+        }
+    }
+
+    fn finished(&mut self, request: RequestId, completion: Completion) {
+        if let Some(meters) = completion
+            .server
+            .and_then(|server| self.meters.get(server.0))
+        {
+            let answered = completion.answer.is_some() || completion.error.is_some();
+            meters.result(completion.result, answered.then_some(completion.elapsed));
+        }
+        if let Some((ticket, reply)) = self.waiting.remove(&request) {
+            self.by_ticket.remove(&ticket);
+            // Whoever asked may have left at this very moment; then nothing has been opened either.
+            drop(reply.send(Ok(completion)));
+        }
+    }
+
+    fn late(&self, server: ServerId, code: Code) {
+        if let Some(meters) = self.meters.get(server.0) {
+            meters.late(code);
+        }
+        let server = self.name(server);
+        if code == Code::ACCESS_ACCEPT {
+            tracing::info!(
+                radius.server = server,
+                "a log-in was approved after its client had gone; nothing was opened"
+            );
+        } else {
+            tracing::debug!(radius.server = server, ?code, "late RADIUS reply");
+        }
+    }
+
+    fn health(&self, server: ServerId, alive: bool) {
+        let name = self.name(server);
+        if alive {
+            tracing::info!(radius.server = name, "RADIUS server answers again");
+        } else {
+            tracing::warn!(radius.server = name, "RADIUS server does not answer");
+        }
+        if let Some(meters) = self.meters.get(server.0) {
+            meters.up.set(if alive { 1.0 } else { 0.0 });
+        }
+        self.health.send_modify(|all| {
+            if let Some(health) = all.get_mut(server.0) {
+                health.alive = alive;
+                health.since = Instant::now();
+            }
+        });
+    }
+
+    fn name(&self, server: ServerId) -> &str {
+        self.names.get(server.0).map_or("?", String::as_str)
+    }
+}

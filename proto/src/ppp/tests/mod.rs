@@ -1,0 +1,1 @@
+//! Pairs of links, hostile peers, and whatever comes along.

@@ -1,0 +1,227 @@
+//! Deadlines, late answers, which server is asked, and how many may wait.
+
+use super::*;
+
+#[test]
+fn the_nearer_deadline_counts() {
+    for (caller, expected) in [(58, 58), (120, 60)] {
+        let (t, mut c) = (start(), client(1, |_| ()));
+        c.request(t, &applicant(), &pap("alice"), t + s(caller))
+            .unwrap();
+        pass(&mut c, t + s(600));
+        let completion = finished(&mut c).unwrap();
+        assert_eq!(completion.elapsed, s(expected));
+        assert_eq!(completion.result, RadiusResult::ServerSilent);
+    }
+}
+
+#[test]
+fn silence_while_others_are_answered_is_a_discard() {
+    let (t, mut c) = (start(), client(1, |_| ()));
+    let (_, _, _) = ask(&mut c, t, "alice");
+    let (_, port, other) = ask(&mut c, t + s(1), "bob");
+    c.handle_datagram(t + s(2), port, &accept(&other)).unwrap();
+    assert_eq!(result(&mut c), RadiusResult::Accept);
+    pass(&mut c, t + s(60));
+    assert_eq!(result(&mut c), RadiusResult::SilentDiscard);
+    assert!(c.is_alive(ServerId(0)));
+}
+
+#[test]
+fn a_late_answer_is_counted_and_opens_nothing() {
+    let (t, mut c) = (start(), client(1, |_| ()));
+    let (id, port, left) = ask(&mut c, t, "alice");
+    c.abandon(t + s(20), id);
+    assert_eq!(result(&mut c), RadiusResult::AbandonedByClient);
+    let (_, _, slow) = ask(&mut c, t, "bob");
+    pass(&mut c, t + s(60));
+    assert_eq!(result(&mut c), RadiusResult::ServerSilent);
+    for request in [&left, &slow] {
+        let forged = answer(request, Code::ACCESS_ACCEPT, b"wrong", |_| ());
+        assert_eq!(
+            c.handle_datagram(t + s(70), port, &forged),
+            Err(Discard::BadAuthenticator)
+        );
+        c.handle_datagram(t + s(70), port, &accept(request))
+            .unwrap();
+        assert_eq!(
+            events(&mut c),
+            [Event::Late {
+                server: ServerId(0),
+                code: Code::ACCESS_ACCEPT
+            }]
+        );
+    }
+    // Once is enough.
+    assert_eq!(
+        c.handle_datagram(t + s(71), port, &accept(&left)),
+        Err(Discard::UnknownIdentifier)
+    );
+    assert_eq!(c.poll_timeout(), None);
+}
+
+#[test]
+fn a_late_answer_is_forgotten_after_three_minutes() {
+    let (t, mut c) = (start(), client(1, |_| ()));
+    let (_, port, request) = ask(&mut c, t, "alice");
+    pass(&mut c, t + s(181));
+    assert_eq!(
+        c.handle_datagram(t + s(181), port, &accept(&request)),
+        Err(Discard::UnknownIdentifier)
+    );
+    assert_eq!(c.poll_timeout(), None);
+}
+
+#[test]
+fn a_refused_request_goes_to_a_server_that_lives() {
+    let (t, mut c) = (start(), client(2, |_| ()));
+    let (_, port, first) = ask(&mut c, t, "alice");
+    c.handle_unreachable(t, port);
+    let (next, second) = sent(&mut c).unwrap();
+    assert_eq!(next.server, ServerId(1));
+    assert_ne!(first[4..20], second[4..20]);
+    assert!(!c.is_alive(ServerId(0)));
+    c.handle_datagram(t, next, &accept(&second)).unwrap();
+    let completion = finished(&mut c).unwrap();
+    assert_eq!(completion.result, RadiusResult::Accept);
+    assert_eq!(completion.server, Some(ServerId(1)));
+    // The dead one is passed over, then tried again.
+    assert_eq!(ask(&mut c, t + s(59), "bob").1.server, ServerId(1));
+    let (_, port, request) = ask(&mut c, t + s(60), "carol");
+    assert_eq!(port.server, ServerId(0));
+    c.handle_datagram(t + s(60), port, &accept(&request))
+        .unwrap();
+    assert!(events(&mut c).contains(&Event::Health {
+        server: ServerId(0),
+        alive: true
+    }));
+}
+
+#[test]
+fn a_slow_answer_never_moves_to_another_server() {
+    let (t, mut c) = (start(), client(2, |_| ()));
+    ask(&mut c, t, "alice");
+    let copies = pass(&mut c, t + s(60));
+    assert!(copies.iter().all(|(port, _)| port.server == ServerId(0)));
+    assert_eq!(copies.len(), 1);
+    assert_eq!(result(&mut c), RadiusResult::ServerSilent);
+}
+
+#[test]
+fn without_a_second_factor_a_slow_answer_does() {
+    let patience = Patience::Machine {
+        failover_after: s(10),
+    };
+    let (t, mut c) = (start(), client(2, |c| c.patience = patience));
+    ask(&mut c, t, "alice");
+    let out = pass(&mut c, t + s(12));
+    let servers: Vec<_> = out.iter().map(|(port, _)| port.server.0).collect();
+    assert_eq!(servers, [0, 1]);
+    let (port, request) = out.last().unwrap();
+    c.handle_datagram(t + s(12), *port, &accept(request))
+        .unwrap();
+    assert_eq!(result(&mut c), RadiusResult::Accept);
+}
+
+#[test]
+fn a_server_that_restarts_is_tried_again_with_the_same_octets() {
+    let (t, mut c) = (start(), client(1, |_| ()));
+    let (_, port, first) = ask(&mut c, t, "alice");
+    c.handle_unreachable(t, port);
+    assert_eq!(pass(&mut c, t + s(1)), [(port, first.clone())]);
+    c.handle_datagram(t + s(2), port, &accept(&first)).unwrap();
+    assert_eq!(result(&mut c), RadiusResult::Accept);
+
+    let (_, port, _) = ask(&mut c, t + s(20), "bob");
+    for n in 20..31 {
+        c.handle_unreachable(t + s(n), port);
+        pass(&mut c, t + s(n + 1));
+    }
+    let completion = finished(&mut c).unwrap();
+    assert_eq!(completion.result, RadiusResult::Unreachable);
+    assert_eq!(completion.elapsed, s(10));
+}
+
+#[test]
+fn one_person_who_looks_away_kills_no_server() {
+    let (t, mut c) = (start(), client(2, |_| ()));
+    let login = |c: &mut Client, at: u64, user: &str| {
+        let port = ask(c, t + s(at), user).1;
+        pass(c, t + s(at + 60));
+        port.server.0
+    };
+    for at in 0..5 {
+        assert_eq!(login(&mut c, 100 * at, "alice"), 0);
+    }
+    assert!(c.is_alive(ServerId(0)));
+    assert_eq!(login(&mut c, 500, "bob"), 0);
+    assert!(!c.is_alive(ServerId(0)), "two people who got nothing");
+    assert_eq!(login(&mut c, 600, "carol"), 1);
+}
+
+#[test]
+fn servers_take_turns_when_told_so() {
+    let (t, mut c) = (start(), client(3, |c| c.mode = Mode::RoundRobin));
+    let turns: Vec<_> = (0..4).map(|_| ask(&mut c, t, "a").1.server.0).collect();
+    assert_eq!(turns, [0, 1, 2, 0]);
+}
+
+#[test]
+fn the_answer_to_a_question_goes_to_who_asked() {
+    let (t, mut c) = (start(), client(3, |_| ()));
+    let credentials = Credentials::Eap {
+        user: Identity::new(b"alice").unwrap(),
+        message: vec![2, 1, 0, 4],
+        state: Some(crate::aaa::Challenge {
+            eap: vec![],
+            state: b"s".to_vec(),
+            server: "nps2".into(),
+            message: None,
+            timeout: None,
+        }),
+    };
+    c.request(t, &applicant(), &credentials, t + s(60)).unwrap();
+    let (port, _) = sent(&mut c).unwrap();
+    assert_eq!(port.server, ServerId(2));
+    c.handle_unreachable(t, port);
+    assert_eq!(sent(&mut c), None, "nobody else knows the question");
+}
+
+#[test]
+fn five_thousand_wait_without_sharing_an_identifier() {
+    let (t, mut c) = (start(), client(1, |_| ()));
+    let mut seen = std::collections::HashSet::new();
+    let mut requests = Vec::new();
+    for n in 0..5000 {
+        let (_, port, request) = ask(&mut c, t, &format!("user{n}"));
+        assert!(seen.insert((port, request[1])));
+        requests.push((port, request));
+    }
+    assert_eq!(c.waiting(ServerId(0)), 5000);
+    assert_eq!(requests.last().unwrap().0.number, 24);
+    for (port, request) in &requests {
+        c.handle_datagram(t + s(50), *port, &accept(request))
+            .unwrap();
+    }
+    assert_eq!(c.waiting(ServerId(0)), 0);
+    assert_eq!(c.poll_timeout(), None);
+}
+
+#[test]
+fn when_every_identifier_waits_the_next_is_refused() {
+    let (t, mut c) = (start(), client(1, |_| ()));
+    let ids: Vec<_> = (0..12_800).map(|_| ask(&mut c, t, "a").0).collect();
+    let refused = c.request(t, &applicant(), &pap("a"), t + s(60));
+    assert_eq!(refused, Err(Refused::Full));
+    // One whose client left gives its place.
+    c.abandon(t, ids[77]);
+    ask(&mut c, t, "a");
+    let long = Credentials::Pap {
+        user: Identity::new(b"a").unwrap(),
+        password: vec![0; 200].as_slice().into(),
+    };
+    c.abandon(t, ids[78]);
+    let refused = c.request(t, &applicant(), &long, t + s(60));
+    assert!(matches!(refused, Err(Refused::Request(_))));
+    assert_eq!(c.waiting(ServerId(0)), 12_799);
+}
