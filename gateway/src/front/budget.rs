@@ -332,8 +332,8 @@ mod tests {
             == Poll::Ready(())
     }
 
-    fn source(last: u8) -> Option<IpAddr> {
-        Some(IpAddr::from([192, 0, 2, last]))
+    fn source(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
     }
 
     #[test]
@@ -342,11 +342,11 @@ mod tests {
             total: 3,
             per_source: 3,
         });
-        let further = budget.admit(source(1), Stage::Tls);
+        let further = budget.admit(Some(source(1)), Stage::Tls);
         further.advance(Stage::Http);
-        let oldest = budget.admit(source(2), Stage::Tls);
-        let newer = budget.admit(source(3), Stage::Tls);
-        let newcomer = budget.admit(source(4), Stage::Tls);
+        let oldest = budget.admit(Some(source(2)), Stage::Tls);
+        let newer = budget.admit(Some(source(3)), Stage::Tls);
+        let newcomer = budget.admit(Some(source(4)), Stage::Tls);
         assert!(is_evicted(&oldest));
         assert!(!is_evicted(&further) && !is_evicted(&newer) && !is_evicted(&newcomer));
         assert_eq!(budget.len(), 3);
@@ -361,10 +361,10 @@ mod tests {
             total: 100,
             per_source: 2,
         });
-        let other = budget.admit(source(1), Stage::Tls);
-        let first = budget.admit(source(2), Stage::Tls);
-        let second = budget.admit(source(2), Stage::Tls);
-        let third = budget.admit(source(2), Stage::Tls);
+        let other = budget.admit(Some(source(1)), Stage::Tls);
+        let first = budget.admit(Some(source(2)), Stage::Tls);
+        let second = budget.admit(Some(source(2)), Stage::Tls);
+        let third = budget.admit(Some(source(2)), Stage::Tls);
         assert!(is_evicted(&first));
         assert!(!is_evicted(&other) && !is_evicted(&second) && !is_evicted(&third));
     }
@@ -388,9 +388,9 @@ mod tests {
             total: 1,
             per_source: 1,
         });
-        let waiting = budget.admit(source(1), Stage::Tls);
+        let waiting = budget.admit(Some(source(1)), Stage::Tls);
         waiting.advance(Stage::Authentication);
-        let newcomer = budget.admit(source(1), Stage::Tls);
+        let newcomer = budget.admit(Some(source(1)), Stage::Tls);
         assert!(!is_evicted(&waiting) && !is_evicted(&newcomer));
         assert_eq!(budget.len(), 1);
     }
@@ -414,7 +414,7 @@ mod tests {
     fn a_short_supply_of_descriptors_costs_the_oldest() {
         let budget = Budget::new(Limits::default());
         budget.evict_one();
-        let first = budget.admit(source(1), Stage::Tls);
+        let first = budget.admit(Some(source(1)), Stage::Tls);
         budget.evict_one();
         assert!(is_evicted(&first));
         assert!(budget.is_empty());

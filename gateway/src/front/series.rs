@@ -109,7 +109,7 @@ impl Series {
     }
 }
 
-fn count<K: PartialEq>(counters: &[(K, Counter)], key: K) {
+fn count<K: Copy + PartialEq>(counters: &[(K, Counter)], key: K) {
     if let Some((_, counter)) = counters.iter().find(|(other, _)| *other == key) {
         counter.increment(1);
     }

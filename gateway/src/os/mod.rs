@@ -5,6 +5,7 @@ pub mod credentials;
 pub mod forwarding;
 pub mod netlink;
 pub mod nftables;
+pub mod peer;
 pub mod poll;
 pub mod privileges;
 pub mod systemd;
