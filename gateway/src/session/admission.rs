@@ -1,6 +1,5 @@
 //! The one door: limits, authentication, address, table, in that order, cheap refusals first.
 
-use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use causeway_proto::aaa::{
     Applicant, Authorization, Credentials, Decision, FramedAddress, Grant, Identity, Limits,
-    NetworkConfig, RefuseReason, Refusal, Rejection, Verdict,
+    NetworkConfig, Refusal, RefuseReason, Verdict,
 };
 use causeway_proto::activity::Activity;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -19,8 +18,9 @@ use crate::auth::Authenticator;
 use crate::ids::SessionId;
 
 use super::command::Commands;
-use super::pool::{AddressPool, Lease};
-use super::table::{Admitted, Session, SessionGuard, SessionTable, TableError};
+use super::pool::{Lease, LeaseError, Pools};
+use super::record::{Admitted, Session};
+use super::table::{SessionGuard, SessionTable, TableError};
 
 /// What every grant is made of unless the authenticator says otherwise.
 #[derive(Clone, Debug)]
@@ -35,8 +35,6 @@ pub struct Settings {
     pub limits: Limits,
     /// Whether `Framed-IP-Address` is honoured.
     pub framed_ip: bool,
-    /// The pool of those whose authorization names none.
-    pub pool: String,
     /// The longest `Session-Timeout` that is believed; more is shortened.
     pub max_session_timeout: Duration,
 }
@@ -46,7 +44,7 @@ pub struct Settings {
 pub struct Admission {
     authenticator: Arc<Authenticator>,
     table: Arc<SessionTable>,
-    pools: HashMap<String, Arc<AddressPool>>,
+    pools: Pools,
     settings: ArcSwap<Settings>,
     draining: AtomicBool,
     random: SystemRandom,
@@ -73,7 +71,7 @@ impl Admission {
     pub fn new(
         authenticator: Arc<Authenticator>,
         table: Arc<SessionTable>,
-        pools: HashMap<String, Arc<AddressPool>>,
+        pools: Pools,
         settings: Settings,
     ) -> Self {
         Self {
@@ -132,7 +130,12 @@ impl Admission {
     /// # Errors
     ///
     /// A refusal when the gateway drains or too many log-ins are pending.
-    pub fn enter(&self, id: SessionId, applicant: &Applicant, user: &Identity) -> Result<Seat, Refusal> {
+    pub fn enter(
+        &self,
+        id: SessionId,
+        applicant: &Applicant,
+        user: &Identity,
+    ) -> Result<Seat, Refusal> {
         if self.is_draining() {
             return Err(Refusal::new(RefuseReason::Draining));
         }
@@ -146,9 +149,13 @@ impl Admission {
             activity: Arc::clone(&activity),
         };
         match self.table.register(session) {
-            Ok((guard, commands)) => {
-                Ok(Seat { guard, commands, activity, user: user.clone(), network: None })
-            }
+            Ok((guard, commands)) => Ok(Seat {
+                guard,
+                commands,
+                activity,
+                user: user.clone(),
+                network: None,
+            }),
             Err(error) => {
                 debug!(%error, "no seat");
                 Err(Refusal::new(RefuseReason::Busy))
@@ -166,7 +173,10 @@ impl Admission {
     ) -> (Seat, Decision) {
         let method = credentials.method();
         let user = credentials.user().clone();
-        let outcome = self.authenticator.authenticate(&applicant, credentials, deadline).await;
+        let outcome = self
+            .authenticator
+            .authenticate(&applicant, credentials, deadline)
+            .await;
         let result = outcome.result.as_str();
         seat.guard.update(|facts| {
             facts.method = Some(method);
@@ -178,25 +188,38 @@ impl Admission {
         let explanation = outcome.explanation.as_deref().unwrap_or_default();
         let decision = match outcome.verdict {
             Some(Verdict::Accept(authorization)) => {
-                debug!(radius.server = server, radius.duration_ms = duration, "accepted");
+                debug!(
+                    radius.server = server,
+                    radius.duration_ms = duration,
+                    "accepted"
+                );
                 match self.admit(&mut seat, &authorization) {
                     Ok(grant) => Decision::Admit(Box::new(grant)),
                     Err(refusal) => Decision::Refuse(refusal),
                 }
             }
             Some(Verdict::Challenge(challenge)) => Decision::Challenge(challenge),
-            Some(Verdict::Reject(rejection)) => {
-                Decision::Refuse(Refusal { reason: RefuseReason::Rejected, rejection })
-            }
-            None => Decision::Refuse(Refusal { reason: outcome.refusal, rejection: Rejection::default() }),
+            Some(Verdict::Reject(rejection)) => Decision::Refuse(Refusal {
+                reason: outcome.refusal.unwrap_or(RefuseReason::Rejected),
+                rejection,
+            }),
+            None => Decision::Refuse(Refusal::new(
+                outcome.refusal.unwrap_or(RefuseReason::NoAnswer),
+            )),
         };
         match &decision {
-            Decision::Admit(grant) => info!(event = "auth_result", user.name = %grant.user.display(), method = method.as_str(),
-                radius.server = server, radius.result = result, radius.duration_ms = duration, inner.ip = %grant.network.address, "log-in accepted"),
-            Decision::Challenge(_) => debug!(event = "auth_result", user.name = %user.display(), method = method.as_str(), radius.result = result, "log-in goes on"),
-            Decision::Refuse(refusal) => info!(event = "auth_result", user.name = %user.display(), method = method.as_str(),
+            Decision::Admit(grant) => {
+                info!(event = "auth_result", user.name = %grant.user.display(), method = method.as_str(),
+                radius.server = server, radius.result = result, radius.duration_ms = duration, inner.ip = %grant.network.address, "log-in accepted")
+            }
+            Decision::Challenge(_) => {
+                debug!(event = "auth_result", user.name = %user.display(), method = method.as_str(), radius.result = result, "log-in goes on")
+            }
+            Decision::Refuse(refusal) => {
+                info!(event = "auth_result", user.name = %user.display(), method = method.as_str(),
                 radius.server = server, radius.result = result, radius.duration_ms = duration, reason = refusal.reason.as_str(),
-                message = refusal.rejection.message.as_deref().unwrap_or_default(), note = explanation, "log-in refused"),
+                message = refusal.rejection.message.as_deref().unwrap_or_default(), note = explanation, "log-in refused")
+            }
         }
         (seat, decision)
     }
@@ -215,7 +238,11 @@ impl Admission {
             mtu: mtu(&settings, authorization)?,
         };
         let user = authorization.user.clone();
-        let admitted = Admitted { user: user.clone(), lease, limits };
+        let admitted = Admitted {
+            user: user.clone(),
+            lease,
+            limits,
+        };
         seat.guard.admit(admitted).map_err(|error| match error {
             TableError::Full | TableError::TooManyForUser | TableError::IdTaken => {
                 info!(user.name = %user.display(), %error, "no place");
@@ -234,11 +261,6 @@ impl Admission {
     }
 
     fn lease(&self, settings: &Settings, authorization: &Authorization) -> Result<Lease, Refusal> {
-        let name = authorization.pool.as_deref().unwrap_or(&settings.pool);
-        let Some(pool) = self.pools.get(name) else {
-            warn_once_per_name(name);
-            return Err(Refusal::new(RefuseReason::BadAuthorization));
-        };
         let wanted = match authorization.address {
             FramedAddress::Fixed(address) if settings.framed_ip => Some(address),
             FramedAddress::Fixed(_) | FramedAddress::Pool | FramedAddress::ClientChooses => None,
@@ -247,16 +269,17 @@ impl Admission {
             info!(address = ?wanted, "Framed-IP-Address makes no sense");
             return Err(Refusal::new(RefuseReason::BadAuthorization));
         }
-        pool.lease(&authorization.user, None, wanted).map_err(|error| {
-            info!(%error, pool = name, "no address");
+        let pool = authorization.pool.as_deref();
+        self.pools.lease(&authorization.user, None, pool, wanted).map_err(|error| {
+            if matches!(error, LeaseError::UnknownPool) {
+                // An operator's mistake, not a stranger's.
+                warn!(pool, "Framed-Pool names a pool that is not configured; add [pools.NAME] or change the policy");
+                return Refusal::new(RefuseReason::BadAuthorization);
+            }
+            info!(%error, pool, "no address");
             Refusal::new(RefuseReason::NoAddress)
         })
     }
-}
-
-/// The authorization names a pool that the configuration does not have: an operator's mistake, not a stranger's.
-fn warn_once_per_name(name: &str) {
-    warn!(pool = name, "Framed-Pool names a pool that is not configured; add [pools.NAME] or change the policy");
 }
 
 /// Returns whether an address can belong to no client (RELIABILITY: absurd but valid answers).
@@ -276,7 +299,10 @@ fn first_two(said: &[Ipv4Addr], configured: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
 
 /// The limits of a session: the authenticator's, within reason.
 fn limits(settings: &Settings, authorization: &Authorization) -> Result<Limits, Refusal> {
-    if authorization.session_timeout.is_some_and(|timeout| timeout.is_zero()) {
+    if authorization
+        .session_timeout
+        .is_some_and(|timeout| timeout.is_zero())
+    {
         info!("Session-Timeout is zero: the server allows no time at all");
         return Err(Refusal::new(RefuseReason::BadAuthorization));
     }
@@ -288,7 +314,10 @@ fn limits(settings: &Settings, authorization: &Authorization) -> Result<Limits, 
         .idle_timeout
         .filter(|timeout| !timeout.is_zero())
         .or(settings.limits.idle_timeout);
-    Ok(Limits { session_timeout, idle_timeout })
+    Ok(Limits {
+        session_timeout,
+        idle_timeout,
+    })
 }
 
 /// The tunnel MTU: the smaller of ours and `Framed-MTU`, which may not be below what IPv4 demands of every link.

@@ -6,6 +6,7 @@
 //!
 //! Start reading at [`table`].
 
+pub mod admission;
 pub mod command;
 pub mod lifetime;
 pub mod pool;
