@@ -90,6 +90,14 @@ pub struct DataPlane {
     next_key: AtomicU64,
 }
 
+impl std::fmt::Debug for DataPlane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataPlane")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
 impl DataPlane {
     /// Starts the threads on `device`.
     pub fn start(device: Device, config: Config) -> io::Result<Self> {

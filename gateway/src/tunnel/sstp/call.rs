@@ -1,6 +1,6 @@
 //! One call: from the HTTP answer to the log line that says how it ended.
 
-use std::fmt::Write as _;
+use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use causeway_proto::aaa::{Applicant, Credentials, Decision, TunnelKind};
 use causeway_proto::crypto::Rng;
-use causeway_proto::sstp::{CertificateHashes, EndReason, Event, HashProtocol, PacketSink, Session};
+use causeway_proto::sstp::{
+    CertificateHashes, EndReason, Event, HashProtocol, PacketSink, Session,
+};
 use causeway_proto::terminate::TerminateCause;
 use rustls::ServerConnection;
 use tokio::net::TcpStream;
@@ -22,7 +24,6 @@ use crate::dataplane::{Ended, RecordPacking, StreamSession};
 use crate::ids::SessionId;
 use crate::session::SessionCommand;
 use crate::session::admission::Seat;
-use crate::session::budget::Ticket;
 use crate::task::Stop;
 
 /// How long a closing call may take to get its last octets out.
@@ -50,13 +51,23 @@ pub struct SstpConnection {
     pub local: SocketAddr,
     /// When the connection was accepted.
     pub started: Instant,
-    /// Its place in the budget of connections that have not logged in; given back when it is dropped.
-    pub ticket: Option<Ticket>,
+    /// Its place among connections that have not logged in; given back when it is dropped.
+    pub place: Option<Place>,
+}
+
+/// A place among strangers.
+pub struct Place {
+    /// Returns when the place has gone to somebody else: the connection must close.
+    pub evicted: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// What gives the place back when it is dropped.
+    pub ticket: Box<dyn Any + Send>,
 }
 
 impl std::fmt::Debug for SstpConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SstpConnection").field("remote", &self.remote).finish_non_exhaustive()
+        f.debug_struct("SstpConnection")
+            .field("remote", &self.remote)
+            .finish_non_exhaustive()
     }
 }
 
@@ -70,7 +81,9 @@ pub(super) async fn run(driver: Arc<Driver>, connection: SstpConnection, stop: S
         client.address = %connection.remote.ip(),
         correlation = connection.correlation.as_deref().unwrap_or_default(),
     );
-    Box::pin(Call::new(driver, connection, id).run(stop)).instrument(span).await;
+    Box::pin(Call::new(driver, connection, id).run(stop))
+        .instrument(span)
+        .await;
 }
 
 /// A log-in that is being decided; its seat comes back with the decision.
@@ -91,7 +104,7 @@ struct Call {
     seat: Option<Seat>,
     /// Why the call is ending, once it is.
     down: Option<(TerminateCause, EndReason)>,
-    ticket: Option<Ticket>,
+    place: Option<Place>,
     started: Instant,
     deadline: Instant,
 }
@@ -169,7 +182,7 @@ impl Call {
             pending: None,
             seat: None,
             down: None,
-            ticket: connection.ticket,
+            place: connection.place,
             started: connection.started,
         }
     }
@@ -198,7 +211,10 @@ impl Call {
                 Ok(Some(outcome)) => return outcome,
                 Err(error) => return Outcome::Broken(error),
             }
-            let sleep = self.machine.poll_timeout().map(tokio::time::Instant::from_std);
+            let sleep = self
+                .machine
+                .poll_timeout()
+                .map(tokio::time::Instant::from_std);
             tokio::select! {
                 read = self.io.read(&mut self.plain) => {
                     match read {
@@ -213,7 +229,7 @@ impl Call {
                 }
                 (seat, decision) = decided(&mut self.pending) => self.decided(seat, decision),
                 () = sleep_until(sleep) => self.machine.handle_timeout(Instant::now()),
-                () = evicted(self.ticket.as_ref()) => {
+                () = evicted(&mut self.place) => {
                     return Outcome::Broken(io::Error::other("its place went to another connection"));
                 }
                 () = stop.stopped(), if !stopping => {
@@ -257,7 +273,10 @@ impl Call {
                 Event::Down { cause, reason } => self.down = Some((cause, reason)),
                 Event::Close => {
                     self.io.close_notify();
-                    let (cause, reason) = self.down.take().unwrap_or((TerminateCause::PeerLost, EndReason::Closed));
+                    let (cause, reason) = self
+                        .down
+                        .take()
+                        .unwrap_or((TerminateCause::PeerLost, EndReason::TransportClosed));
                     outcome = Some(Outcome::Ended(cause, reason));
                 }
             }
@@ -277,9 +296,14 @@ impl Call {
 
     /// Asks the door; the answer comes through `pending`.
     fn authenticate(&mut self, credentials: Credentials) {
-        let identification = self.machine.identification();
-        self.applicant.ras_client_version.clone_from(&identification.version);
-        self.applicant.ras_client_name.clone_from(&identification.name);
+        if let Some(identification) = self.machine.identification() {
+            self.applicant
+                .ras_client_version
+                .clone_from(&identification.version);
+            self.applicant
+                .ras_client_name
+                .clone_from(&identification.name);
+        }
         let admission = Arc::clone(&self.driver.admission);
         let seat = match self.seat.take() {
             Some(seat) => seat,
@@ -287,12 +311,14 @@ impl Call {
                 Ok(seat) => seat,
                 Err(refusal) => {
                     info!(event = "auth_result", user.name = %credentials.user().display(), reason = refusal.reason.as_str(), "log-in refused");
-                    return self.machine.handle_decision(Instant::now(), Decision::Refuse(refusal));
+                    return self
+                        .machine
+                        .handle_decision(Instant::now(), Decision::Refuse(refusal));
                 }
             },
         };
         // From here on the table's limit of pending log-ins counts, not the budget of strangers.
-        self.ticket = None;
+        self.place = None;
         let step = admission.step(seat, self.applicant.clone(), credentials, self.deadline);
         self.pending = Some(Box::pin(step));
     }
@@ -319,9 +345,13 @@ impl Call {
             (Packing::One, _) | (Packing::Auto, false) => RecordPacking::One,
             (Packing::Many, _) | (Packing::Auto, true) => RecordPacking::Many,
         };
+        seat.guard.set_up();
         let hash_protocol = self.machine.hash_protocol().map(HashProtocol::as_str);
         seat.guard.update(|facts| {
-            facts.tls = Some(format!("TLS {} {}", self.facts.tls_version, self.facts.cipher));
+            facts.tls = Some(format!(
+                "TLS {} {}",
+                self.facts.tls_version, self.facts.cipher
+            ));
             facts.hash_protocol = hash_protocol;
             facts.packing = Some(packing.as_str());
         });
@@ -354,7 +384,8 @@ impl Call {
                 return;
             }
         };
-        metrics::histogram!("causeway_session_setup_duration_seconds", "protocol" => "sstp").record(self.started.elapsed());
+        metrics::histogram!("causeway_session_setup_duration_seconds", "protocol" => "sstp")
+            .record(self.started.elapsed());
         info!(event = "session_up", user.name = %seat.user.display(), inner.ip = %network.address, tls.version = self.facts.tls_version,
             record_packing = packing.as_str(), "session up");
         let up = Instant::now();
@@ -382,19 +413,30 @@ impl Call {
             seat.guard.set_cause(cause);
         }
         metrics::counter!("causeway_session_setup_failures_total", "protocol" => "sstp", "stage" => "ppp", "reason" => reason).increment(1);
-        let mut waited = String::new();
-        if self.pending.is_some() && write!(waited, "the client left while its log-in was being decided").is_err() {
-            waited.clear();
-        }
-        info!(event = "session_setup_failed", stage = "ppp", reason, end_cause = cause.as_str(), note = waited,
-            duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX), "call ended before it was up");
+        let waited = if self.pending.is_some() {
+            "the client left while its log-in was being decided"
+        } else {
+            ""
+        };
+        info!(
+            event = "session_setup_failed",
+            stage = "ppp",
+            reason,
+            end_cause = cause.as_str(),
+            note = waited,
+            duration_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "call ended before it was up"
+        );
     }
 
     /// Lets the last words out: the machine's teardown timers run, and then the socket closes.
     async fn linger(&mut self) {
         let flush = async {
             loop {
-                if self.io.try_flush().is_err() || !self.io.has_unsent() || self.io.writable().await.is_err() {
+                if self.io.try_flush().is_err()
+                    || !self.io.has_unsent()
+                    || self.io.writable().await.is_err()
+                {
                     break;
                 }
             }
@@ -414,9 +456,9 @@ async fn decided(pending: &mut Option<Pending>) -> (Seat, Decision) {
 }
 
 /// Waits until the call has lost its place among strangers; for ever once it is known.
-async fn evicted(ticket: Option<&Ticket>) {
-    match ticket {
-        Some(ticket) => ticket.evicted().await,
+async fn evicted(place: &mut Option<Place>) {
+    match place {
+        Some(place) => place.evicted.as_mut().await,
         None => std::future::pending().await,
     }
 }
