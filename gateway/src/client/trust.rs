@@ -28,12 +28,15 @@ impl Trust {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?;
         let config = match self {
-            Self::Roots(roots) => {
-                builder.with_root_certificates(Arc::clone(roots)).with_no_client_auth()
-            }
+            Self::Roots(roots) => builder
+                .with_root_certificates(Arc::clone(roots))
+                .with_no_client_auth(),
             Self::Pinned(hash) => builder
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Pin { hash: *hash, provider }))
+                .with_custom_certificate_verifier(Arc::new(Pin {
+                    hash: *hash,
+                    provider,
+                }))
                 .with_no_client_auth(),
         };
         Ok(config)
@@ -86,6 +89,8 @@ impl ServerCertVerifier for Pin {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
