@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener as StdListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +30,7 @@ pub type Asked = (Request, oneshot::Sender<Response>);
 /// The control socket; its file disappears with it.
 #[derive(Debug)]
 pub struct Server {
-    listener: UnixListener,
+    listener: StdListener,
     path: PathBuf,
     uid: u32,
     gid: u32,
@@ -53,7 +54,8 @@ impl Server {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
-        let listener = UnixListener::bind(path)?;
+        let listener = StdListener::bind(path)?;
+        listener.set_nonblocking(true)?;
         let server = Self {
             listener,
             path: path.to_owned(),
@@ -71,11 +73,19 @@ impl Server {
     pub async fn serve(self, requests: mpsc::Sender<Asked>, mut stop: Stop) {
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut connections = JoinSet::new();
+        let listener = self.listener.try_clone().and_then(UnixListener::from_std);
+        let listener = match listener {
+            Ok(listener) => listener,
+            Err(error) => {
+                tracing::error!(%error, "the control socket cannot be served");
+                return stop.stopped().await;
+            }
+        };
         loop {
             let accepted = tokio::select! {
                 () = stop.stopped() => break,
                 Some(_) = connections.join_next(), if !connections.is_empty() => continue,
-                accepted = self.listener.accept() => accepted,
+                accepted = listener.accept() => accepted,
             };
             let stream = match accepted {
                 Ok((stream, _)) => stream,

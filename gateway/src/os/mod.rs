@@ -4,6 +4,7 @@ pub mod clock;
 pub mod credentials;
 pub mod forwarding;
 pub mod netlink;
+pub mod netns;
 pub mod nftables;
 pub mod peer;
 pub mod poll;
