@@ -5,10 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use metrics::Counter as Metric;
 
+use super::desk::Desk;
 use crate::auth::{AuthHealth, Authenticator};
 use crate::config::Config;
+use crate::control::protocol::{Response, to_json};
 use crate::dataplane::{Counter, Counters, DataPlane, Tally};
-use crate::front::tls::CertificateStore;
+use crate::front::tls::Certificates;
+use crate::observe::exporter::StatusPage;
 use crate::observe::health::{Component, Health, Status};
 use crate::observe::metrics::Publish;
 use crate::session::AddressPool;
@@ -55,7 +58,10 @@ pub(super) fn packet_path(data_plane: Arc<DataPlane>) -> Publish {
     let (up, down) = (Direction::new("rx", "write"), Direction::new("tx", "read"));
     let reads = metrics::counter!("causeway_tun_reads_total", "queue" => "0");
     Box::new(move || {
-        let Counters { up: from_clients, down: to_clients } = data_plane.counters();
+        let Counters {
+            up: from_clients,
+            down: to_clients,
+        } = data_plane.counters();
         up.publish(&from_clients);
         down.publish(&to_clients);
         reads.absolute(to_clients.get(Counter::TunReads));
@@ -68,7 +74,7 @@ pub(super) struct Parts {
     pub(super) data_plane: Arc<DataPlane>,
     pub(super) pool: Arc<AddressPool>,
     pub(super) authenticator: Arc<Authenticator>,
-    pub(super) certificates: Arc<CertificateStore>,
+    pub(super) certificates: Arc<Certificates>,
     pub(super) pool_min_free: u64,
     pub(super) cert_min: Duration,
 }
@@ -96,7 +102,9 @@ impl Parts {
         if free == 0 {
             Status::Down("no free address".to_owned())
         } else if free < self.pool_min_free {
-            Status::Down(format!("{free} addresses free, fewer than health.pool_min_free"))
+            Status::Down(format!(
+                "{free} addresses free, fewer than health.pool_min_free"
+            ))
         } else {
             Status::Ok
         }
@@ -105,23 +113,20 @@ impl Parts {
     fn radius(&self) -> Status {
         match self.authenticator.health() {
             AuthHealth::Up => Status::Ok,
-            AuthHealth::Degraded { reason } => Status::Warn(reason),
-            AuthHealth::Down { reason } => Status::Down(reason),
+            AuthHealth::Degraded { down } => {
+                Status::Warn(format!("no answer from {}", down.join(", ")))
+            }
+            AuthHealth::Down { since } => Status::Down(format!(
+                "no server has answered for {} s",
+                since.elapsed().as_secs()
+            )),
         }
     }
 
     fn certificate(&self) -> Status {
-        let certificate = self.certificates.current();
-        match certificate.not_after.duration_since(SystemTime::now()) {
-            Err(_) => Status::Down("the certificate has expired".to_owned()),
-            Ok(left) if left < self.cert_min => {
-                Status::Down("the certificate is about to expire".to_owned())
-            }
-            Ok(left) if left < Duration::from_secs(14 * 24 * 3600) => {
-                Status::Warn(format!("the certificate expires in {} days", left.as_secs() / 86_400))
-            }
-            Ok(_) => Status::Ok,
-        }
+        self.certificates
+            .current()
+            .status(SystemTime::now(), self.cert_min)
     }
 }
 
@@ -134,4 +139,12 @@ pub(super) fn health(parts: Parts) -> Publish {
 /// How long before its end a certificate counts as ended.
 pub(super) fn cert_min(config: &Config) -> Duration {
     Duration::from_secs(u64::from(config.health.cert_min_days) * 24 * 3600)
+}
+
+/// Shows the state of the gateway on the admin listener.
+pub(super) fn status_page(desk: Arc<Desk>, page: StatusPage) -> Publish {
+    Box::new(move || {
+        let status = Response::Status(Box::new(desk.status()));
+        page.publish(to_json(&status).to_string());
+    })
 }

@@ -7,6 +7,7 @@ use causeway_proto::aaa::{AuthMethod, Limits};
 use causeway_proto::ppp::{self, RoleConfig};
 use causeway_proto::sstp;
 
+use super::error::StartupError;
 use crate::config::{self, Config, RecordPacking};
 use crate::front::tls::{Certificate, CertificateError, Certificates, Files, SelfMade};
 use crate::front::{self, HealthyStatus};
@@ -71,7 +72,10 @@ pub(super) fn front(config: &Config) -> front::Config {
 }
 
 /// The certificates of the front door, loaded or made.
-pub(super) fn certificates(config: &Config, listen: &[SocketAddr]) -> Result<Certificates, CertificateError> {
+pub(super) fn certificates(
+    config: &Config,
+    listen: &[SocketAddr],
+) -> Result<Certificates, StartupError> {
     let min_tls = match config.sstp.min_tls {
         config::MinTls::V1_2 => front::tls::MinTls::Tls12,
         config::MinTls::V1_3 => front::tls::MinTls::Tls13,
@@ -81,26 +85,41 @@ pub(super) fn certificates(config: &Config, listen: &[SocketAddr]) -> Result<Cer
         names.extend(listen.iter().map(|address| address.ip().to_string()));
         names.dedup();
         let made = SelfMade::new(&names)?;
-        let certificate = Certificate::from_pem(made.certificate.as_bytes(), made.key.as_bytes(), min_tls)?;
+        let certificate =
+            Certificate::from_pem(made.certificate.as_bytes(), made.key.as_bytes(), min_tls)?;
         return Ok(Certificates::fixed(certificate));
     };
     match &certificate.key {
         SecretRef::File(key) => {
-            let files = Files { certificate: certificate.chain.clone(), key: key.clone() };
-            Certificates::open(files, min_tls)
+            let files = Files {
+                certificate: certificate.chain.clone(),
+                key: key.clone(),
+            };
+            Ok(Certificates::open(files, min_tls)?)
         }
         SecretRef::Credential(name) => {
             let folder = std::env::var_os("CREDENTIALS_DIRECTORY").unwrap_or_default();
             let key = std::path::Path::new(&folder).join(name);
-            Certificates::open(Files { certificate: certificate.chain.clone(), key }, min_tls)
+            Ok(Certificates::open(
+                Files {
+                    certificate: certificate.chain.clone(),
+                    key,
+                },
+                min_tls,
+            )?)
         }
         SecretRef::Env(_) => {
-            let chain = std::fs::read(&certificate.chain).map_err(|source| CertificateError::Read {
-                path: certificate.chain.clone(),
-                source,
-            })?;
-            let key = certificate.key.read().map_err(|_| CertificateError::NoKey)?;
-            Certificate::from_pem(&chain, key.expose(), min_tls).map(Certificates::fixed)
+            let chain =
+                std::fs::read(&certificate.chain).map_err(|source| CertificateError::Read {
+                    path: certificate.chain.clone(),
+                    source,
+                })?;
+            let key = certificate.key.read()?;
+            Ok(Certificates::fixed(Certificate::from_pem(
+                &chain,
+                key.expose(),
+                min_tls,
+            )?))
         }
     }
 }
