@@ -401,7 +401,10 @@ async fn read_head(
 }
 
 /// Finds out why a handshake failed.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the enums are rustls's; most of what they name is one word here")]
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the enums are rustls's; most of what they name is one word here"
+)]
 fn tls_failure(error: &io::Error) -> TlsFailure {
     let Some(error) = error
         .get_ref()
