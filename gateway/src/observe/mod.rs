@@ -6,5 +6,6 @@
 pub mod exporter;
 pub mod health;
 pub mod labels;
+pub mod logging;
 
 pub mod metrics;
