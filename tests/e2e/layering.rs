@@ -8,17 +8,19 @@ use std::path::{Path, PathBuf};
 
 /// Rooms by floor. A room imports from lower floors and from itself, never sideways.
 const FLOORS: &[(u8, &[&str])] = &[
-    (6, &["main", "lib", "cli", "startup", "shutdown"]),
-    (5, &["config"]),
-    (4, &["front", "control", "tunnel", "client"]),
-    (3, &["session"]),
-    (2, &["auth"]),
-    (1, &["dataplane", "radius"]),
-    (0, &["ids", "task", "os", "observe"]),
+    (7, &["main", "lib", "cli", "startup", "shutdown"]),
+    (6, &["config"]),
+    (5, &["front", "control", "tunnel", "client"]),
+    (4, &["session"]),
+    (3, &["auth"]),
+    (2, &["dataplane", "radius"]),
+    // A step of its own: the exporter serves in a task and stops with the others.
+    (1, &["observe"]),
+    (0, &["ids", "task", "os"]),
 ];
 
 /// Rooms on the top floor that may import one another: they are one room cut into files.
-const TOP: u8 = 6;
+const TOP: u8 = 7;
 
 /// Rooms whose folders do not know one another.
 const DIVIDED: &[&str] = &["tunnel"];
@@ -205,7 +207,7 @@ fn violations(module: &[String], text: &str) -> Vec<(usize, String)> {
         }
         if word_start && rest.starts_with("crate::") && !code[..at].ends_with("in ") {
             let end = rest.find(|c: char| !c.is_alphanumeric() && !"_:".contains(c));
-            if !in_tests(&code[..at]) {
+            if !in_tests(&code[..at]) && !is_tests(module) {
                 found.push((
                     line,
                     "a path with `crate::` in the middle; import it at the top".to_owned(),
@@ -252,6 +254,13 @@ fn tops(before: &str, depth: usize, header: bool) -> bool {
         1 => in_tests(before),
         _ => false,
     }
+}
+
+/// Whether the file is a test module that outgrew its file.
+fn is_tests(module: &[String]) -> bool {
+    module
+        .iter()
+        .any(|part| part == "tests" || part.ends_with("_tests"))
 }
 
 /// Whether what comes next stands in the file's test module.

@@ -13,11 +13,13 @@
 //! thread, published once a batch (`counters`).
 
 mod attach;
+mod call;
 pub mod coalesce;
 pub mod counters;
 mod downlink;
 #[cfg(test)]
 mod fixtures;
+mod half;
 mod mailbox;
 pub mod queue;
 pub mod segment;
@@ -35,7 +37,7 @@ use std::thread::{self, JoinHandle};
 use ipnet::Ipv4Net;
 use socket2::SockRef;
 
-pub use attach::{AttachError, Attachment};
+pub use attach::{AttachError, Attachment, StreamSession};
 pub use counters::{Counter, Counters, Tally};
 pub use stream::{Ended, RecordPacking};
 
@@ -43,7 +45,8 @@ pub use crate::os::clock;
 
 use crate::dataplane::attach::Entrant;
 use crate::dataplane::counters::Published;
-use crate::dataplane::downlink::{DownCommand, Downlink, Route};
+use crate::dataplane::downlink::{DownCommand, Downlink};
+use crate::dataplane::half::Route;
 use crate::dataplane::mailbox::Mailbox;
 use crate::dataplane::shard::{Connection, Links, UpCommand, Uplink};
 use crate::dataplane::slots::Routes;
@@ -153,6 +156,14 @@ impl DataPlane {
         Ok(())
     }
 
+    /// Takes an SSTP connection whose call is up. Nothing here waits for anybody.
+    pub fn attach_stream(&self, session: StreamSession) -> Result<Attachment, AttachError> {
+        let id = session.id;
+        let attachment = self.admit(session.into());
+        tracing::debug!(session = %id, taken = attachment.is_ok(), "the packet path was offered a session");
+        attachment
+    }
+
     fn admit(&self, entrant: Entrant) -> Result<Attachment, AttachError> {
         let Entrant {
             address,
@@ -196,11 +207,12 @@ impl DataPlane {
             outcome: None,
             armed: None,
         });
+        links.load.fetch_add(1, Ordering::Relaxed);
         if links.mailbox.offer(UpCommand::Attach(connection)).is_err() {
+            links.load.fetch_sub(1, Ordering::Relaxed);
             self.downlink.send(DownCommand::Remove(key));
             return Err(AttachError::Busy);
         }
-        links.load.fetch_add(1, Ordering::Relaxed);
         Ok(Attachment {
             key,
             uplink: links.mailbox.clone(),
