@@ -211,10 +211,11 @@ impl Front {
             Ok(Ok(Some(read))) => read,
             Ok(Ok(None) | Err(HeadError::Io)) => return Err(Failure::Http(HttpFailure::Closed)),
             Ok(Err(HeadError::Http(error))) => {
+                self.series.failure(Failure::Http(HttpFailure::Malformed));
                 let status = refusal(error);
                 self.respond(&mut stream, status.code(), self.whole(status))
                     .await;
-                return Err(Failure::Http(HttpFailure::Malformed));
+                return Ok(());
             }
         };
         match route(&head) {
@@ -316,10 +317,11 @@ impl Front {
         let place = match refused {
             Ok(place) => place,
             Err(reason) => {
+                self.series.failure(Failure::Http(reason));
                 let status = StatusCode::ServiceUnavailable;
                 self.respond(&mut stream, status.code(), self.whole(status))
                     .await;
-                return Err(Failure::Http(reason));
+                return Ok(());
             }
         };
         let response = http::ok_response(&now(), &self.config.server);

@@ -10,6 +10,7 @@ mod prepare;
 mod publish;
 mod translate;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,7 +46,14 @@ pub fn serve(run: &Run) -> Exit {
         Ok(config) => config,
         Err(exit) => return exit,
     };
-    logging::init(&config.log.level, logging_format(&config));
+    // The guard writes out what waits when it goes.
+    let _log = match logging::install(&log_config(&config)) {
+        Ok(guard) => guard,
+        Err(error) => {
+            plain(&chain(&error));
+            return Exit::Failure;
+        }
+    };
     match serve_with(run, &config) {
         Ok(exit) => exit,
         Err(error) => {
@@ -55,11 +63,25 @@ pub fn serve(run: &Run) -> Exit {
     }
 }
 
-fn logging_format(config: &Config) -> logging::Format {
-    match config.log.format {
-        config::LogFormat::Json => logging::Format::Json,
-        _ => logging::Format::Text,
+fn log_config(config: &Config) -> logging::Config {
+    logging::Config {
+        format: match config.log.format {
+            config::LogFormat::Auto => logging::Format::Auto,
+            config::LogFormat::Text => logging::Format::Text,
+            config::LogFormat::Json => logging::Format::Json,
+            config::LogFormat::Logfmt => logging::Format::Logfmt,
+        },
+        level: config.log.level.clone(),
+        user_names: match config.log.user_names {
+            config::UserNames::Plain => logging::UserNames::Plain,
+            config::UserNames::Hash => logging::UserNames::Hash,
+        },
     }
+}
+
+/// Writes text that is no event to standard error: a drawn configuration error, or how to connect.
+fn plain(text: &str) {
+    if writeln!(std::io::stderr(), "{text}").is_err() {}
 }
 
 /// Reads the configuration; what is wrong with it goes to standard error.
@@ -71,12 +93,12 @@ fn configuration(run: &Run) -> Result<Config, Exit> {
     match config::load(&Options::of_process(base)) {
         Ok(loaded) => {
             if !loaded.report.findings().is_empty() {
-                logging::plain(&loaded.report.render(Colours::Off));
+                plain(&loaded.report.render(Colours::Off));
             }
             Ok(loaded.config)
         }
         Err(report) => {
-            logging::plain(&report.render(Colours::Off));
+            plain(&report.render(Colours::Off));
             Err(Exit::Configuration)
         }
     }
@@ -128,7 +150,7 @@ async fn run_until_stopped(
     let mut gateway = Gateway::start(config, parts)?;
     match run {
         Run::File(path) => gateway.desk.set_file(path.clone()),
-        Run::Dev { .. } => logging::plain(&how_to_connect(config, &gateway, &notes)),
+        Run::Dev { .. } => plain(&how_to_connect(config, &gateway, &notes)),
     }
     systemd::ready("taking clients");
     let signals = (
