@@ -228,10 +228,10 @@ pub struct Disconnect {
 /// `causeway drain`.
 #[derive(Args, Clone, Debug)]
 pub struct Drain {
-    /// How long the probe fails before sessions are touched [default: drain.notice]
+    /// How long the probe fails before sessions are touched [default: `drain.notice`]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub notice: Option<Duration>,
-    /// How long the disconnecting takes [default: drain.on_sigterm]
+    /// How long the disconnecting takes [default: `drain.on_sigterm`]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub over: Option<Duration>,
     /// Take clients again

@@ -29,6 +29,8 @@ use tokio_rustls::client::TlsStream;
 
 pub use trust::Trust;
 
+/// What is read of the connection at once: a TLS record.
+const CHUNK: usize = 16 * 1024;
 /// The longest answer to the SSTP request that is read.
 const MAX_ANSWER: usize = 8 * 1024;
 
@@ -82,6 +84,8 @@ pub struct Tunnel {
     io: TlsStream<TcpStream>,
     machine: sstp::Client,
     plain: Vec<u8>,
+    /// What is read at once.
+    chunk: Box<[u8]>,
     inbox: VecDeque<Vec<u8>>,
     network: NetworkConfig,
     started: Instant,
@@ -146,13 +150,14 @@ impl Tunnel {
             certificate,
             preferred: HashProtocol::Sha256,
             hello_interval: Duration::from_secs(60),
-            faults: options.faults.clone(),
+            faults: options.faults,
         };
         let machine = sstp::Client::new(config, Rng::from_seed(&seed()?), Instant::now());
         let mut tunnel = Self {
             io,
             machine,
             plain,
+            chunk: vec![0; CHUNK].into(),
             inbox: VecDeque::new(),
             network: NetworkConfig {
                 address: std::net::Ipv4Addr::UNSPECIFIED,
@@ -283,11 +288,10 @@ impl Tunnel {
             .machine
             .poll_timeout()
             .map(tokio::time::Instant::from_std);
-        let mut chunk = [0; 16 * 1024];
         tokio::select! {
-            read = self.io.read(&mut chunk) => match read {
+            read = self.io.read(&mut self.chunk) => match read {
                 Ok(0) => return Err(self.end()),
-                Ok(read) => self.plain.extend_from_slice(chunk.get(..read).unwrap_or_default()),
+                Ok(read) => self.plain.extend_from_slice(self.chunk.get(..read).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(self.end()),
                 Err(error) => return Err(error.into()),
             },

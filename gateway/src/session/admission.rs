@@ -210,15 +210,15 @@ impl Admission {
         match &decision {
             Decision::Admit(grant) => {
                 info!(event = "auth_result", user.name = %grant.user.display(), method = method.as_str(),
-                radius.server = server, radius.result = result, radius.duration_ms = duration, inner.ip = %grant.network.address, "log-in accepted")
+                radius.server = server, radius.result = result, radius.duration_ms = duration, inner.ip = %grant.network.address, "log-in accepted");
             }
             Decision::Challenge(_) => {
-                debug!(event = "auth_result", user.name = %user.display(), method = method.as_str(), radius.result = result, "log-in goes on")
+                debug!(event = "auth_result", user.name = %user.display(), method = method.as_str(), radius.result = result, "log-in goes on");
             }
             Decision::Refuse(refusal) => {
                 info!(event = "auth_result", user.name = %user.display(), method = method.as_str(),
                 radius.server = server, radius.result = result, radius.duration_ms = duration, reason = refusal.reason.as_str(),
-                message = refusal.rejection.message.as_deref().unwrap_or_default(), note = explanation, "log-in refused")
+                message = refusal.rejection.message.as_deref().unwrap_or_default(), note = explanation, "log-in refused");
             }
         }
         (seat, decision)

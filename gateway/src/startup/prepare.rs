@@ -32,8 +32,8 @@ pub struct Prepared {
 /// What the machine gets back.
 #[derive(Debug, Default)]
 pub struct Undo {
-    _nftables: Option<Nftables>,
-    _forwarding: Option<Forwarding>,
+    nftables: Option<Nftables>,
+    forwarding: Option<Forwarding>,
 }
 
 /// Makes everything that needs rights; `ports` looks for free ports from there on, and `between` is called when the
@@ -162,7 +162,7 @@ fn tun(config: &Config, undo: &mut Undo, notes: &mut Vec<String>) -> Result<Devi
     }
     if config.network.manage_forwarding {
         match Forwarding::enable(STATE_FILE.as_ref()) {
-            Ok(forwarding) => undo._forwarding = Some(forwarding),
+            Ok(forwarding) => undo.forwarding = Some(forwarding),
             Err(error) => {
                 tracing::warn!(%error, code = error.code(), "packets are not forwarded");
                 notes.push(error.to_string());
@@ -173,7 +173,7 @@ fn tun(config: &Config, undo: &mut Undo, notes: &mut Vec<String>) -> Result<Devi
     }
     if let Some(rules) = config.rule_set() {
         match Nftables::install(&rules) {
-            Ok(rules) => undo._nftables = Some(rules),
+            Ok(rules) => undo.nftables = Some(rules),
             Err(error) if config.network.best_effort => notes.push(error.to_string()),
             Err(error) => return Err(error.into()),
         }

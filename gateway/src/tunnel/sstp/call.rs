@@ -81,7 +81,7 @@ pub(super) async fn run(driver: Arc<Driver>, connection: SstpConnection, stop: S
         client.address = %connection.remote.ip(),
         correlation = connection.correlation.as_deref().unwrap_or_default(),
     );
-    Box::pin(Call::new(driver, connection, id).run(stop))
+    Box::pin(Call::new(&driver, connection, id).run(stop))
         .instrument(span)
         .await;
 }
@@ -134,7 +134,7 @@ impl<'a> PacketSink<'a> for NoPackets {
 }
 
 impl Call {
-    fn new(driver: Arc<Driver>, connection: SstpConnection, id: SessionId) -> Self {
+    fn new(driver: &Arc<Driver>, connection: SstpConnection, id: SessionId) -> Self {
         let config = driver.config.load();
         let facts = Facts {
             tls_version: match connection.tls.protocol_version() {
@@ -152,7 +152,7 @@ impl Call {
         let now = Instant::now();
         let machine = Session::new(
             config.machine.clone(),
-            connection.certificate.clone(),
+            connection.certificate,
             Rng::from_seed(&driver.admission.seed()),
             now,
         );
@@ -172,7 +172,7 @@ impl Call {
         io.bound_unsent();
         Self {
             deadline: now + config.auth_timeout,
-            driver: Arc::clone(&driver),
+            driver: Arc::clone(driver),
             id,
             io,
             machine,
