@@ -1,7 +1,7 @@
 //! The command line.
 //!
 //! [`Cli`] is what clap reads; [`dispatch`] does it. Most commands ask the running gateway over its control socket
-//! ([`remote`]); the rest is one call each into the room that does the work.
+//! (`remote.rs`); the rest is one call each into the room that does the work.
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;

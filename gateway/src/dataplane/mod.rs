@@ -23,6 +23,7 @@ mod half;
 mod mailbox;
 pub mod queue;
 pub mod segment;
+pub mod series;
 mod shard;
 pub mod slots;
 mod stream;

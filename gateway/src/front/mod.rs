@@ -2,7 +2,7 @@
 //!
 //! A connection passes through stages, each with a deadline: PROXY header (from configured load balancers only) → TLS
 //! handshake → HTTP request head. Then it is answered and closed (health probe, 404, 405, 503), or it is told 200 and
-//! handed over as an [`SstpConnection`]. [`Budget`] bounds how many connections wait here: when it is full the
+//! handed over as an [`SstpConnection`]. [`budget::Budget`] bounds how many connections wait here: when it is full the
 //! oldest in the earliest stage goes, so somebody who holds connections open keeps nobody out.
 //!
 //! Start with [`Front::serve`] in `listener.rs`.
