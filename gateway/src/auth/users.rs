@@ -93,7 +93,7 @@ impl UserFile {
             Err(UserFileError::Read { source, .. })
                 if source.kind() == std::io::ErrorKind::NotFound =>
             {
-                Default::default()
+                zeroize::Zeroizing::default()
             }
             Err(error) => return Err(error),
         };
