@@ -1,1 +1,3 @@
 //! What the tests share: clients, servers, namespaces.
+
+pub mod lab;
