@@ -1,7 +1,13 @@
 //! Fixtures shared by the benches: the traffic of one bulk TCP flow through a tunnel of 1400 octets.
 
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
 use causeway::os::vnet::{Gso, Header, PartialChecksum};
+use causeway_proto::aaa::{AuthMethod, Decision, Grant, Identity, Limits, NetworkConfig, Proof};
+use causeway_proto::crypto::{Rng, SecretBytes};
 use causeway_proto::ip::checksum::{Sum, pseudo_header};
+use causeway_proto::{ppp, sstp};
 
 /// Payload octets in a full segment: 1400 less IPv4, TCP and its timestamps.
 pub const SEGMENT: usize = 1348;
@@ -59,4 +65,84 @@ pub fn train() -> (Header, Vec<u8>) {
         header_len: u16::try_from(HEADERS).unwrap(),
     };
     (header, tcp_packet(0, 0, &vec![0x5a; SEGMENT * SEGMENTS]))
+}
+
+/// Brings up a call and returns the server's half.
+#[must_use]
+pub fn call() -> sstp::Session {
+    let now = Instant::now();
+    let certificate = sstp::CertificateHashes::of(b"certificate");
+    let mut rng = Rng::from_seed(&[7; 32]);
+    let server = ppp::Config::server(ppp::ServerConfig {
+        auth: vec![AuthMethod::Pap],
+        name: String::from("gateway"),
+        auth_wait: Duration::from_secs(30),
+    });
+    let client = ppp::Config::client(ppp::ClientConfig {
+        user: Identity::new(b"alice").unwrap(),
+        password: SecretBytes::from(&b"wonderland"[..]),
+        auth: vec![AuthMethod::Pap],
+        want_dns: false,
+        request_wins: false,
+        mtu: 1400,
+        profile: ppp::Profile::Plain,
+    });
+    let config = sstp::Config {
+        ppp: server,
+        hashes: vec![sstp::HashProtocol::Sha256],
+        hello_interval: Duration::from_secs(60),
+        connect_request_timeout: Duration::from_secs(20),
+        call_connected_timeout: Duration::from_secs(75),
+    };
+    let mut session = sstp::Session::new(config, certificate, rng.fork(), now);
+    let config = sstp::ClientConfig {
+        ppp: client,
+        certificate,
+        preferred: sstp::HashProtocol::Sha256,
+        hello_interval: Duration::from_secs(60),
+        faults: sstp::Faults::default(),
+    };
+    let mut client = sstp::Client::new(config, rng.fork(), now);
+    while !session.is_up() {
+        let mut octets = Vec::new();
+        while client.poll_transmit(&mut octets) {}
+        session
+            .handle_stream(now, &mut octets, &mut Nothing)
+            .unwrap();
+        while let Some(event) = session.poll_event() {
+            if let sstp::Event::Authenticate(_) = event {
+                session.handle_decision(now, admit());
+            }
+        }
+        let mut octets = Vec::new();
+        while session.poll_transmit(&mut octets) {}
+        client
+            .handle_stream(now, &mut octets, &mut Nothing)
+            .unwrap();
+    }
+    session
+}
+
+fn admit() -> Decision {
+    Decision::Admit(Box::new(Grant {
+        user: Identity::new(b"alice").unwrap(),
+        proof: Proof::Message(String::new()),
+        keys: None,
+        network: NetworkConfig {
+            address: Ipv4Addr::new(10, 8, 0, 2),
+            gateway: Ipv4Addr::new(10, 8, 0, 1),
+            dns: Vec::new(),
+            wins: Vec::new(),
+            mtu: 1400,
+        },
+        limits: Limits::default(),
+    }))
+}
+
+struct Nothing;
+
+impl sstp::PacketSink<'_> for Nothing {
+    fn deliver(&mut self, packet: &mut [u8]) {
+        panic!("a packet before the call is up: {packet:?}");
+    }
 }

@@ -16,7 +16,6 @@ pub mod observe;
 pub mod os;
 pub mod radius;
 pub mod session;
-pub mod shutdown;
 pub mod startup;
 pub mod task;
 pub mod tunnel;

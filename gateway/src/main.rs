@@ -1,3 +1,7 @@
-//! The `causeway` program.
+//! The `causeway` program: reads the command line, does it, and ends with its exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    causeway::cli::run()
+}

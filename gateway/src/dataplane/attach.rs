@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Arc;
 
 use causeway_proto::activity::Activity;
+use causeway_proto::sstp::Session;
 use causeway_proto::terminate::TerminateCause;
 use rustls::ServerConnection;
 use thiserror::Error;
@@ -14,6 +15,31 @@ use crate::dataplane::downlink::DownCommand;
 use crate::dataplane::mailbox::Mailbox;
 use crate::dataplane::shard::UpCommand;
 use crate::dataplane::stream::{Call, Ended, Key, RecordPacking};
+use crate::ids::SessionId;
+
+/// An SSTP connection whose call is up.
+pub struct StreamSession {
+    /// The session's name.
+    pub id: SessionId,
+    /// The address that the client has.
+    pub address: Ipv4Addr,
+    /// The largest inner packet.
+    pub mtu: u16,
+    /// The connection.
+    pub socket: TcpStream,
+    /// Its TLS; it may hold plaintext that nobody has read.
+    pub tls: ServerConnection,
+    /// Plaintext that the machine has not consumed.
+    pub unread: Vec<u8>,
+    /// The protocol machine.
+    pub machine: Session,
+    /// How many SSTP packets share a record.
+    pub packing: RecordPacking,
+    /// Where packets and octets are counted.
+    pub activity: Arc<Activity>,
+    /// Told once, when the session has left the packet path other than by [`Attachment`]'s drop.
+    pub ended: oneshot::Sender<Ended>,
+}
 
 /// A connection as the threads take it, whatever machine is behind it.
 pub(crate) struct Entrant {
@@ -26,6 +52,22 @@ pub(crate) struct Entrant {
     pub(crate) packing: RecordPacking,
     pub(crate) activity: Arc<Activity>,
     pub(crate) ended: oneshot::Sender<Ended>,
+}
+
+impl From<StreamSession> for Entrant {
+    fn from(session: StreamSession) -> Self {
+        Self {
+            address: session.address,
+            mtu: session.mtu,
+            socket: session.socket,
+            tls: session.tls,
+            unread: session.unread,
+            call: Box::new(session.machine),
+            packing: session.packing,
+            activity: session.activity,
+            ended: session.ended,
+        }
+    }
 }
 
 /// Why a session was not taken.

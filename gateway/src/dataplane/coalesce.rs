@@ -441,5 +441,4 @@ fn recycle<'b>(mut parts: Vec<IoSlice<'_>>) -> Vec<IoSlice<'b>> {
 }
 
 #[cfg(test)]
-#[path = "coalesce_tests.rs"]
 mod tests;

@@ -13,14 +13,17 @@
 //! thread, published once a batch (`counters`).
 
 mod attach;
+mod call;
 pub mod coalesce;
 pub mod counters;
 mod downlink;
 #[cfg(test)]
 mod fixtures;
+mod half;
 mod mailbox;
 pub mod queue;
 pub mod segment;
+pub mod series;
 mod shard;
 pub mod slots;
 mod stream;
@@ -35,7 +38,7 @@ use std::thread::{self, JoinHandle};
 use ipnet::Ipv4Net;
 use socket2::SockRef;
 
-pub use attach::{AttachError, Attachment};
+pub use attach::{AttachError, Attachment, StreamSession};
 pub use counters::{Counter, Counters, Tally};
 pub use stream::{Ended, RecordPacking};
 
@@ -43,7 +46,8 @@ pub use crate::os::clock;
 
 use crate::dataplane::attach::Entrant;
 use crate::dataplane::counters::Published;
-use crate::dataplane::downlink::{DownCommand, Downlink, Route};
+use crate::dataplane::downlink::{DownCommand, Downlink};
+use crate::dataplane::half::Route;
 use crate::dataplane::mailbox::Mailbox;
 use crate::dataplane::shard::{Connection, Links, UpCommand, Uplink};
 use crate::dataplane::slots::Routes;
@@ -85,6 +89,14 @@ pub struct DataPlane {
     uplinks: Vec<Links>,
     threads: Vec<JoinHandle<()>>,
     next_key: AtomicU64,
+}
+
+impl std::fmt::Debug for DataPlane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataPlane")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
 }
 
 impl DataPlane {
@@ -153,6 +165,14 @@ impl DataPlane {
         Ok(())
     }
 
+    /// Takes an SSTP connection whose call is up. Nothing here waits for anybody.
+    pub fn attach_stream(&self, session: StreamSession) -> Result<Attachment, AttachError> {
+        let id = session.id;
+        let attachment = self.admit(session.into());
+        tracing::debug!(session = %id, taken = attachment.is_ok(), "the packet path was offered a session");
+        attachment
+    }
+
     fn admit(&self, entrant: Entrant) -> Result<Attachment, AttachError> {
         let Entrant {
             address,
@@ -196,11 +216,12 @@ impl DataPlane {
             outcome: None,
             armed: None,
         });
+        links.load.fetch_add(1, Ordering::Relaxed);
         if links.mailbox.offer(UpCommand::Attach(connection)).is_err() {
+            links.load.fetch_sub(1, Ordering::Relaxed);
             self.downlink.send(DownCommand::Remove(key));
             return Err(AttachError::Busy);
         }
-        links.load.fetch_add(1, Ordering::Relaxed);
         Ok(Attachment {
             key,
             uplink: links.mailbox.clone(),

@@ -75,6 +75,18 @@ pub struct Taken {
 }
 
 impl Queue {
+    /// Makes an empty queue.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            buffer: None,
+            head: 0,
+            tail: 0,
+            frames: VecDeque::new(),
+            codel: Codel::new(),
+        }
+    }
+
     /// Appends a frame for a packet of `len` octets, written by `write`; returns whether there was room.
     #[inline]
     pub fn push(
@@ -203,6 +215,16 @@ struct Codel {
 }
 
 impl Codel {
+    const fn new() -> Self {
+        Self {
+            first_above_us: None,
+            drop_next_us: 0,
+            count: 0,
+            last_count: 0,
+            dropping: false,
+        }
+    }
+
     /// Decides about the frame at the head, behind which `waits` octets wait.
     #[inline]
     fn drops(&mut self, now_us: u64, waited_us: u64, waits: usize) -> bool {

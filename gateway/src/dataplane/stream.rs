@@ -73,6 +73,17 @@ pub enum RecordPacking {
     Many,
 }
 
+impl RecordPacking {
+    /// Returns the word of the configuration and the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::One => "one",
+            Self::Many => "many",
+        }
+    }
+}
+
 /// The name of a session between the threads of the packet path; never used again.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Key(pub(crate) u64);

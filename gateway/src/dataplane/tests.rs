@@ -1,309 +1,18 @@
 //! The threads as a whole, between TLS clients over loopback and a device in memory.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+mod rig;
 
-use causeway_proto::activity::Activity;
-use causeway_proto::sstp::Broken;
+use std::io::Write;
+use std::time::Instant;
+
+use causeway_proto::sstp;
 use causeway_proto::terminate::TerminateCause;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, ServerConfig};
-use rustls::{ServerConnection, SignatureScheme, StreamOwned};
-use tokio::sync::oneshot;
 
+use self::rig::{Client, GOODBYE, HOST, call, give, plane, receive};
 use super::*;
 use crate::dataplane::fixtures::{Segment, ip_packet, train_header, verifies};
-use crate::dataplane::stream::{Call, CallEnd};
-use crate::dataplane::uplink::Inbound;
-use crate::os::poll::{Interest, Poller};
-use crate::os::tun::{Offload, Peer};
+use crate::os::tun::Offload;
 use crate::os::vnet::{Gso, Header};
-
-const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 1);
-const HOST: [u8; 4] = [192, 0, 2, 9];
-
-/// A call that is always up: delivers data frames, sends control frames back, says one word at the end.
-#[derive(Default)]
-struct StandIn {
-    out: Vec<Vec<u8>>,
-    ends: Vec<CallEnd>,
-}
-
-const GOODBYE: [u8; 8] = [0x10, 1, 0, 8, 0, 6, 0, 0];
-
-impl Call for StandIn {
-    fn handle_stream<'a>(
-        &mut self,
-        _: Instant,
-        octets: &'a mut [u8],
-        inbound: &mut Inbound<'a, '_>,
-    ) -> Result<usize, Broken> {
-        let whole = octets.len();
-        let mut rest = octets;
-        while let [version, kind, hi, lo, ..] = *rest {
-            if version != 0x10 {
-                return Err(Broken::Version { found: version });
-            }
-            let len = usize::from(u16::from_be_bytes([hi, lo]) & 0x0fff);
-            if len > rest.len() {
-                break;
-            }
-            let (frame, later) = rest.split_at_mut(len);
-            if kind == 0 {
-                inbound.deliver(&mut frame[8..]);
-            } else {
-                self.out.push(frame.to_vec());
-            }
-            rest = later;
-        }
-        Ok(whole - rest.len())
-    }
-
-    fn handle_closed(&mut self, _: Instant) {
-        self.ends.push(CallEnd::Down(Ended {
-            cause: TerminateCause::UserRequest,
-            reason: "closed",
-        }));
-    }
-
-    fn terminate(&mut self, _: Instant, cause: TerminateCause) {
-        self.out.push(GOODBYE.to_vec());
-        self.ends.push(CallEnd::Close);
-        self.ends.push(CallEnd::Down(Ended {
-            cause,
-            reason: "told",
-        }));
-    }
-
-    fn handle_timeout(&mut self, _: Instant) {}
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        None
-    }
-
-    fn poll_transmit(&mut self, out: &mut Vec<u8>) -> bool {
-        let frame = (!self.out.is_empty()).then(|| self.out.remove(0));
-        out.extend_from_slice(frame.as_deref().unwrap_or_default());
-        frame.is_some()
-    }
-
-    fn poll_end(&mut self) -> Option<CallEnd> {
-        self.ends.pop()
-    }
-}
-
-#[derive(Debug)]
-struct Anybody;
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::ring::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
-}
-
-/// The two ends of a TLS connection over loopback, after the handshake.
-fn connection() -> (
-    TcpStream,
-    ServerConnection,
-    StreamOwned<ClientConnection, TcpStream>,
-) {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let made = rcgen::generate_simple_self_signed(vec![String::from("gateway.test")]).unwrap();
-    let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let server = ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key.into())
-        .unwrap();
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody))
-        .with_no_client_auth();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (mut far, _) = listener.accept().unwrap();
-    let mut server = ServerConnection::new(Arc::new(server)).unwrap();
-    let client =
-        ClientConnection::new(Arc::new(client), "gateway.test".try_into().unwrap()).unwrap();
-    let shake = thread::spawn(move || {
-        let mut stream = StreamOwned::new(client, near);
-        stream.flush().unwrap();
-        stream
-            .conn
-            .complete_io(&mut stream.sock)
-            .expect("a handshake");
-        stream
-    });
-    while server.is_handshaking() || server.wants_write() {
-        server.complete_io(&mut far).unwrap();
-    }
-    let near = shake.join().unwrap();
-    near.sock
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
-    (far, server, near)
-}
-
-struct Client {
-    address: Ipv4Addr,
-    tls: StreamOwned<ClientConnection, TcpStream>,
-    attachment: Option<Attachment>,
-    ended: oneshot::Receiver<Ended>,
-    activity: Arc<Activity>,
-    received: Vec<u8>,
-}
-
-impl Client {
-    fn attach(plane: &DataPlane, last: u8, packing: RecordPacking) -> Self {
-        let (socket, tls, near) = connection();
-        let (sender, ended) = oneshot::channel();
-        let activity = Arc::new(Activity::default());
-        let address = Ipv4Addr::new(10, 8, 0, last);
-        let attachment = plane
-            .admit(Entrant {
-                address,
-                mtu: 1400,
-                socket,
-                tls,
-                unread: Vec::new(),
-                call: Box::new(StandIn::default()),
-                packing,
-                activity: activity.clone(),
-                ended: sender,
-            })
-            .unwrap();
-        Self {
-            address,
-            tls: near,
-            attachment: Some(attachment),
-            ended,
-            activity,
-            received: Vec::new(),
-        }
-    }
-
-    fn segment(&self, sequence: u32) -> Segment {
-        let mut segment = Segment::tcp(sequence);
-        segment.source = self.address.octets();
-        segment
-    }
-
-    /// What a host sends to this client.
-    fn towards(&self, sequence: u32) -> Segment {
-        let mut segment = Segment::tcp(sequence);
-        segment.source = HOST;
-        segment.destination = self.address.octets();
-        segment
-    }
-
-    fn send(&mut self, packets: &[Vec<u8>]) {
-        let mut octets = Vec::new();
-        for packet in packets {
-            let len = u16::try_from(packet.len()).unwrap();
-            octets.extend_from_slice(&causeway_proto::sstp::data_header(len));
-            octets.extend_from_slice(packet);
-        }
-        self.tls.write_all(&octets).unwrap();
-    }
-
-    /// Reads the next frame, framing included.
-    fn frame(&mut self) -> Option<Vec<u8>> {
-        loop {
-            if let [_, _, hi, lo, ..] = *self.received {
-                let len = usize::from(u16::from_be_bytes([hi, lo]) & 0x0fff);
-                if self.received.len() >= len {
-                    return Some(self.received.drain(..len).collect());
-                }
-            }
-            let mut buffer = [0; 16 * 1024];
-            match self.tls.read(&mut buffer) {
-                Ok(0) => return None,
-                Ok(len) => self.received.extend_from_slice(&buffer[..len]),
-                Err(error) if error.kind() == ErrorKind::UnexpectedEof => return None,
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
-                Err(error) => panic!("{error}"),
-            }
-        }
-    }
-
-    fn packet(&mut self) -> Vec<u8> {
-        let frame = self.frame().expect("a frame");
-        assert_eq!(frame[4..8], [0xff, 3, 0, 0x21]);
-        frame[8..].to_vec()
-    }
-
-    fn outcome(self) -> Ended {
-        self.ended.blocking_recv().unwrap()
-    }
-}
-
-fn plane(offload: Offload) -> (DataPlane, Peer) {
-    let (device, peer) = Device::pair(1400, offload).unwrap();
-    let config = Config {
-        shards: 2,
-        mtu: 1400,
-        mss_clamp: None,
-        isolate_clients: true,
-        gateway: GATEWAY,
-        pools: vec![(Ipv4Addr::new(10, 8, 0, 2), Ipv4Addr::new(10, 8, 0, 99))],
-        blocked: Vec::new(),
-    };
-    (DataPlane::start(device, config).unwrap(), peer)
-}
-
-/// Waits for the next packet or train from the gateway.
-fn receive(peer: &Peer) -> (Header, Vec<u8>) {
-    let mut poller = Poller::new(1).unwrap();
-    poller.add(peer.as_fd(), 0, Interest::Read).unwrap();
-    let ready = poller.wait(Some(Duration::from_secs(20))).unwrap().count();
-    assert_eq!(ready, 1, "nothing comes");
-    peer.receive().unwrap()
-}
-
-/// Gives the gateway a packet, as soon as the device takes one.
-fn give(peer: &Peer, header: Header, packet: &[u8]) {
-    while let Err(error) = peer.send_train(header, packet) {
-        assert_eq!(error.kind(), ErrorKind::WouldBlock);
-        thread::yield_now();
-    }
-}
 
 #[test]
 fn packets_travel_both_ways() {
@@ -514,4 +223,46 @@ fn the_end_of_the_packet_path_is_told_to_its_sessions() {
     let client = Client::attach(&plane, 5, RecordPacking::Many);
     drop(plane);
     assert_eq!(client.outcome().cause, TerminateCause::ServerStop);
+}
+
+#[test]
+fn a_real_call_carries_packets_answers_echoes_and_ends_politely() {
+    let (plane, peer) = plane(Offload::Auto);
+    let (session, mut machine) = call(Ipv4Addr::new(10, 8, 0, 5));
+    let mut client = Client::with(&plane, 5, RecordPacking::Many, Box::new(session));
+    let up = client.segment(1).payload(b"up").octets();
+    client.send(std::slice::from_ref(&up));
+    assert_eq!(receive(&peer).1, up);
+    let down = client.towards(1).payload(b"down").octets();
+    give(&peer, Header::default(), &down);
+    assert_eq!(client.packet(), down);
+
+    // SSTP Echo Request ([MS-SSTP] §2.2.14) is answered between packets.
+    client.tls.write_all(&[0x10, 1, 0, 8, 0, 8, 0, 0]).unwrap();
+    assert_eq!(client.frame().unwrap(), [0x10, 1, 0, 8, 0, 9, 0, 0]);
+
+    client
+        .attachment
+        .as_ref()
+        .unwrap()
+        .terminate(TerminateCause::Admin);
+    let mut events = Vec::new();
+    while let Some(mut frame) = client.frame() {
+        let now = Instant::now();
+        machine
+            .handle_stream(now, &mut frame, &mut rig::Nothing)
+            .unwrap();
+        let mut answer = Vec::new();
+        while machine.poll_transmit(&mut answer) {}
+        // The gateway may have closed already.
+        client.tls.write_all(&answer).ok();
+        events.extend(std::iter::from_fn(|| machine.poll_event()));
+    }
+    assert!(
+        events
+            .iter()
+            .any(|event| matches!(event, sstp::ClientEvent::Down { .. })),
+        "{events:?}"
+    );
+    assert_eq!(client.outcome().cause, TerminateCause::Admin);
 }

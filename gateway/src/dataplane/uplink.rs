@@ -252,5 +252,4 @@ impl TunWriter<'_> {
 }
 
 #[cfg(test)]
-#[path = "uplink_tests.rs"]
 mod tests;

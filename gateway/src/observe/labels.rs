@@ -1,5 +1,7 @@
 //! Closed sets of label values, so that every series exists, at zero, from the first scrape.
 
+use causeway_proto::sstp::EndReason;
+
 /// Declares an enum whose every variant has one word, and the list of all of them.
 macro_rules! label {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
@@ -94,6 +96,16 @@ label! {
         Memory = "memory",
         /// The connection was gone before it was taken, or another passing reason.
         Aborted = "aborted",
+    }
+}
+
+/// Returns the label `reason` (with `stage="ppp"`) for a call that never came up.
+#[must_use]
+pub const fn end_reason(reason: EndReason) -> &'static str {
+    if reason.is_crypto_binding() {
+        "crypto_binding"
+    } else {
+        reason.as_str()
     }
 }
 

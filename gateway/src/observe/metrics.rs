@@ -281,8 +281,9 @@ async fn publish_every(
     }
 }
 
-/// Writes down the moment at which the gateway became ready, and which build it is.
+/// Writes down the moment at which the gateway became ready, which build it is, and that its configuration is in force.
 pub fn ready() {
+    reloaded(true);
     metrics::gauge!("causeway_start_time_seconds").set(unix_seconds(SystemTime::now()));
     metrics::gauge!("causeway_build_info", table::build_labels()).set(1.0);
 }

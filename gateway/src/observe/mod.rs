@@ -7,4 +7,5 @@ pub mod exporter;
 pub mod health;
 pub mod labels;
 
+pub mod logging;
 pub mod metrics;

@@ -12,6 +12,9 @@ use thiserror::Error;
 
 const SWITCH: &str = "/proc/sys/net/ipv4/ip_forward";
 
+/// Where the former value is kept unless somebody says otherwise: not in `/run`, which systemd empties when a unit dies.
+pub const STATE_FILE: &str = "/var/lib/causeway/ip_forward.former";
+
 /// Why forwarding could not be turned on.
 #[derive(Debug, Error)]
 pub enum ForwardingError {
@@ -162,6 +165,9 @@ impl Record {
 
     /// Written aside and renamed, so that a crash leaves the whole record or none.
     fn write(&self, path: &Path) -> io::Result<()> {
+        if let Some(folder) = path.parent() {
+            fs::create_dir_all(folder)?;
+        }
         let aside = path.with_extension("new");
         let mut file = fs::OpenOptions::new()
             .write(true)
@@ -216,7 +222,7 @@ mod tests {
     fn the_former_value_comes_back_on_exit_and_after_a_kill() {
         testing::in_namespace(|| {
             let folder = tempfile::tempdir().unwrap();
-            let state = folder.path().join("forwarding");
+            let state = folder.path().join("state/forwarding");
             write_switch(Value::Off).unwrap();
 
             let first = Forwarding::enable(&state).unwrap();

@@ -73,6 +73,38 @@ pub async fn set_up(addressing: &Addressing) -> Result<(), NetlinkError> {
     }
 }
 
+/// Brings the loopback up and gives it one more address.
+///
+/// # Errors
+///
+/// When `CAP_NET_ADMIN` is missing.
+pub async fn raise_loopback(address: Ipv4Addr) -> Result<(), NetlinkError> {
+    let (connection, handle, _unsolicited) =
+        rtnetlink::new_connection().map_err(NetlinkError::Socket)?;
+    let work = async {
+        let index =
+            interface_index("lo").ok_or_else(|| NetlinkError::NoInterface("lo".to_owned()))?;
+        let up = LinkUnspec::new_with_index(index).up().build();
+        let doing = "bringing the loopback up";
+        handle
+            .link()
+            .set(up)
+            .execute()
+            .await
+            .map_err(|error| refused(doing, error))?;
+        let added = handle
+            .address()
+            .add(index, IpAddr::V4(address), 32)
+            .execute()
+            .await;
+        added.map_err(|error| refused("giving the loopback an address", error))
+    };
+    tokio::select! {
+        result = work => result,
+        () = connection => Err(NetlinkError::Socket(io::ErrorKind::BrokenPipe.into())),
+    }
+}
+
 /// Returns the index of an interface; `None` when there is none of that name.
 #[must_use]
 pub fn interface_index(name: &str) -> Option<u32> {

@@ -1,7 +1,7 @@
 //! Ends sessions whose time is up.
 //!
 //! Two deadlines a session: from its start (`Session-Timeout`) and since the last user data (`Idle-Timeout`). The idle
-//! one is lazy: the packet path only stores the time in its [`Activity`]; when the deadline fires, [`Schedule`] looks
+//! one is lazy: the packet path only stores the time in its [`Activity`]; when the deadline fires, the task looks
 //! there and either ends the session or arms the deadline again for what is left.
 
 use std::collections::HashMap;

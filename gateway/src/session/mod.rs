@@ -6,15 +6,15 @@
 //!
 //! Start reading at [`table`].
 
+pub mod admission;
 pub mod command;
 pub mod lifetime;
 pub mod pool;
+mod record;
 mod series;
 pub mod table;
 
 pub use command::{Commands, SessionCommand};
 pub use pool::{AddressPool, Lease, LeaseError, PoolConfig, PoolConfigError, PoolUsage, Pools};
-pub use table::{
-    Admitted, Changes, Facts, Session, SessionGuard, SessionTable, SessionView, State, TableError,
-    TableLimits,
-};
+pub use record::{Admitted, Facts, Session, SessionView, State};
+pub use table::{Changes, SessionGuard, SessionTable, TableError, TableLimits};

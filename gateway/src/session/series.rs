@@ -6,7 +6,7 @@ use causeway_proto::aaa::TunnelKind;
 use causeway_proto::terminate::TerminateCause;
 use metrics::{Counter, Gauge, Histogram};
 
-use super::table::State;
+use super::record::State;
 
 /// One set of handles for each tunnel.
 pub(super) struct Series {

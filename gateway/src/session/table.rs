@@ -6,12 +6,12 @@
 //! that user.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use causeway_proto::aaa::{AuthMethod, Identity, Limits, TunnelKind};
-use causeway_proto::activity::{Activity, Usage};
+use causeway_proto::aaa::{Identity, Limits};
+use causeway_proto::activity::Activity;
 use causeway_proto::terminate::TerminateCause;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -20,30 +20,8 @@ use crate::ids::SessionId;
 
 use super::command::{self, Commands, Orders, SessionCommand};
 use super::pool::Lease;
+use super::record::{Admitted, Facts, Session, SessionView, State};
 use super::series::Series;
-
-/// Where a session stands.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum State {
-    /// The log-in is not decided, or the tunnel is not ready.
-    Authenticating,
-    /// Packets flow.
-    Up,
-}
-
-impl State {
-    /// Every state.
-    pub const ALL: [Self; 2] = [Self::Authenticating, Self::Up];
-
-    /// Returns the word for the command line and the metric label `state`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Authenticating => "authenticating",
-            Self::Up => "up",
-        }
-    }
-}
 
 /// How many sessions there may be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,80 +46,6 @@ pub enum TableError {
     /// The id that was drawn belongs to another session.
     #[error("the session id is in use")]
     IdTaken,
-}
-
-/// A session at the beginning of its log-in.
-#[derive(Clone, Debug)]
-pub struct Session {
-    /// Its name.
-    pub id: SessionId,
-    /// The user as the client says.
-    pub user: Identity,
-    /// The tunnel.
-    pub protocol: TunnelKind,
-    /// The client's outer address.
-    pub remote: SocketAddr,
-    /// `SSTPCORRELATIONID`.
-    pub correlation: Option<String>,
-    /// Where the packet path counts.
-    pub activity: Arc<Activity>,
-}
-
-/// What admission has settled.
-#[derive(Debug)]
-pub struct Admitted {
-    /// The canonical user name.
-    pub user: Identity,
-    /// The address, which goes back when the guard is dropped.
-    pub lease: Lease,
-    /// How long the session may last.
-    pub limits: Limits,
-}
-
-/// What is learnt of a session on its way; all of it for people.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Facts {
-    /// How the user logged in.
-    pub method: Option<AuthMethod>,
-    /// The server that decided, or `users`.
-    pub server: Option<String>,
-    /// How long the decision took.
-    pub auth_elapsed: Option<Duration>,
-    /// How many SSTP packets go into a TLS record: `one` or `many`.
-    pub packing: Option<&'static str>,
-    /// TLS version and cipher suite.
-    pub tls: Option<String>,
-    /// The hash of the crypto binding: `sha256` or `sha1`.
-    pub hash_protocol: Option<&'static str>,
-}
-
-/// A session as the command line shows it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SessionView {
-    /// Its name.
-    pub id: SessionId,
-    /// The user.
-    pub user: Identity,
-    /// The tunnel.
-    pub protocol: TunnelKind,
-    /// Where it stands.
-    pub state: State,
-    /// The inner address, once it is admitted.
-    pub address: Option<Ipv4Addr>,
-    /// The pool that the address is of.
-    pub pool: Option<String>,
-    /// The client's outer address.
-    pub remote: SocketAddr,
-    /// `SSTPCORRELATIONID`.
-    pub correlation: Option<String>,
-    /// When the log-in began.
-    pub since: SystemTime,
-    /// How long ago that was.
-    pub age: Duration,
-    /// What has flowed.
-    pub usage: Usage,
-    /// What has been learnt.
-    pub facts: Facts,
 }
 
 /// What the table tells the task of [`super::lifetime`].

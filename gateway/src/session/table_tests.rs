@@ -1,5 +1,9 @@
 use super::*;
 
+use std::time::Duration;
+
+use causeway_proto::aaa::TunnelKind;
+
 use crate::session::lifetime;
 use crate::session::pool::{AddressPool, PoolConfig};
 

@@ -246,14 +246,20 @@ impl Client {
             };
             self.answer = Some((identifier, answer));
         }
-        let (_, answer) = self.answer.as_ref()?;
+        self.send_response(out);
+        Some(())
+    }
+
+    fn send_response(&self, out: &mut Outbox) {
+        let Some((identifier, answer)) = &self.answer else {
+            return;
+        };
         let value = match answer {
             ClientAnswer::Md5 { response, .. } => response.to_vec(),
             ClientAnswer::MsChapV2(answer) => answer.value(),
         };
         let data = value_and_name(&value, self.user.as_bytes());
-        out.control(Protocol::CHAP, RESPONSE, identifier, &data);
-        Some(())
+        out.control(Protocol::CHAP, RESPONSE, *identifier, &data);
     }
 
     /// Looks at a Success: the keys, or why it is none.
@@ -307,7 +313,12 @@ impl Exchange for Client {
         Step::Wait
     }
 
-    fn resend(&mut self, _out: &mut Outbox) {}
+    /// Nobody has said anything about our response: the word may have been lost (RFC 1994 §4.2).
+    fn resend(&mut self, out: &mut Outbox) {
+        if !self.ended {
+            self.send_response(out);
+        }
+    }
 
     fn give_up(&mut self, _out: &mut Outbox) {}
 }

@@ -9,9 +9,9 @@ use std::net::Ipv4Addr;
 
 use super::config::ClientConfig;
 use super::control::{Options, append_option};
+use super::control_protocol::{ControlProtocol, Judgement, Patience};
 use super::event::DownReason;
 use super::frame::Protocol;
-use super::negotiation::{ControlProtocol, Judgement, Patience};
 use super::profile::RawOption;
 use crate::aaa::NetworkConfig;
 

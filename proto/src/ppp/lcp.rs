@@ -12,9 +12,9 @@
 
 use super::config::{ClientConfig, Config, RoleConfig, ServerConfig};
 use super::control::{ConfigureOption, Options, append_option};
+use super::control_protocol::{ControlProtocol, Judgement, Patience};
 use super::event::DownReason;
 use super::frame::Protocol;
-use super::negotiation::{ControlProtocol, Judgement, Patience};
 use super::profile::RawOption;
 use crate::aaa::AuthMethod;
 use crate::crypto::Rng;

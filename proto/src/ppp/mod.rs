@@ -16,6 +16,7 @@ pub mod automaton;
 mod chap;
 mod config;
 pub mod control;
+mod control_protocol;
 mod event;
 mod exchange_eap;
 pub mod frame;

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use super::automaton::{self, Action, Event, State};
 use super::config::Config;
-use super::control::{Code, Options, Packet};
+use super::control::{Code, HEADER, Options, Packet};
+use super::control_protocol::{ControlProtocol, Judgement, Patience};
 use super::event::DownReason;
-use super::frame::Protocol;
 use super::outbox::Outbox;
 
 /// How many Configure packets the peer may send until the layer opens.
@@ -24,45 +24,6 @@ const MAX_CODE_REJECTS: u8 = 5;
 
 /// The largest reply, whatever the peer says it takes.
 pub(crate) const MAX_REPLY: u16 = 1500;
-
-/// Whether there are Naks left to send.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Patience {
-    /// A Nak may still suggest something.
-    Left,
-    /// Max-Failure is reached: reject instead.
-    Exhausted,
-}
-
-/// What to answer to a Configure-Request.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Judgement {
-    /// All of it is agreed.
-    Ack,
-    /// These values are wanted instead.
-    Nak(Vec<u8>),
-    /// These options are not wanted at all.
-    Reject(Vec<u8>),
-    /// There is nothing left to negotiate about.
-    Hopeless(DownReason),
-}
-
-/// The options of one control protocol.
-pub(crate) trait ControlProtocol {
-    /// The number of the protocol.
-    const PROTOCOL: Protocol;
-    /// The reason when the negotiation never ends.
-    const LOOP: DownReason;
-
-    /// Appends the options that we want.
-    fn request(&self, out: &mut Vec<u8>);
-    /// Judges what the peer wants, and keeps it when the answer is [`Judgement::Ack`].
-    fn judge(&mut self, options: Options<'_>, patience: Patience) -> Judgement;
-    /// Takes the peer's suggestions.
-    fn naked(&mut self, options: Options<'_>) -> Result<(), DownReason>;
-    /// Gives up what the peer rejects.
-    fn rejected(&mut self, options: Options<'_>) -> Result<(), DownReason>;
-}
 
 /// What a packet or a timer did to the layer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -481,7 +442,7 @@ impl<P: ControlProtocol> Negotiation<P> {
 
 /// Returns how many octets of data a reply may have.
 pub(crate) fn budget(mru: u16) -> usize {
-    usize::from(mru.min(MAX_REPLY)).saturating_sub(super::control::HEADER)
+    usize::from(mru.min(MAX_REPLY)).saturating_sub(HEADER)
 }
 
 /// Leaves off the options that exceed the budget; the peer hears of them in the next round.

@@ -1,10 +1,13 @@
 //! The table itself.
 
+use causeway_proto::aaa::{AuthMethod, RefuseReason};
+use causeway_proto::radius::{Discard, RadiusResult};
+use causeway_proto::sstp::EndReason;
 use causeway_proto::terminate::TerminateCause;
 use metrics::{Label, Unit};
 
 use crate::observe::health::Component;
-use crate::observe::labels::{AcceptFailure, HttpFailure, ProxyFailure, TlsFailure};
+use crate::observe::labels::{AcceptFailure, HttpFailure, ProxyFailure, TlsFailure, end_reason};
 use crate::observe::metrics::{Kind, Labels, Metric, Names, Values};
 
 /// Waiting times of log-ins; they reach 120 s because a second factor takes its time.
@@ -20,23 +23,14 @@ const PROTOCOL: (&str, Values) = ("protocol", Values::Words(&["sstp"]));
 const DIRECTION: (&str, Values) = ("direction", Values::Words(&["rx", "tx"]));
 const SERVER: (&str, Values) = ("server", Values::Servers);
 const KIND: (&str, Values) = ("kind", Values::Words(&["auth"]));
-const METHODS: Values = Values::Words(&["pap", "chap", "mschapv2", "eap"]);
+const AUTH: Labels = Labels::Every(&[
+    PROTOCOL,
+    ("method", Values::Listed(methods)),
+    ("outcome", Values::Listed(outcomes)),
+]);
 
 /// How RADIUS requests end (the verdicts that the log explains).
-const RADIUS_RESULTS: Values = Values::Words(&[
-    "accept",
-    "reject_fast",
-    "reject_after_mfa_wait",
-    "challenge",
-    "silent_discard",
-    "server_silent",
-    "unreachable",
-    "bad_authenticator",
-    "message_authenticator_missing",
-    "message_authenticator_invalid",
-    "malformed",
-    "abandoned_by_client",
-]);
+const RADIUS_RESULTS: Values = Values::Listed(radius_results);
 
 const fn counter(name: &'static str, help: &'static str, labels: Labels) -> Metric {
     Metric {
@@ -209,21 +203,13 @@ pub const TABLE: &[Metric] = &[
     counter(
         "causeway_auth_total",
         "Log-ins by method and outcome.",
-        Labels::Every(&[
-            PROTOCOL,
-            ("method", METHODS),
-            ("outcome", Values::Words(&["accept", "reject", "error"])),
-        ]),
+        AUTH,
     ),
     seconds(
         "causeway_auth_seconds",
         "Time from the credentials to the decision.",
         AUTH_SECONDS,
-        Labels::Every(&[
-            PROTOCOL,
-            ("method", METHODS),
-            ("outcome", Values::Words(&["accept", "reject", "error"])),
-        ]),
+        AUTH,
     ),
     counter(
         "causeway_packets_total",
@@ -300,6 +286,16 @@ pub const TABLE: &[Metric] = &[
         AUTH_SECONDS,
         Labels::Every(&[SERVER, KIND, ("result", RADIUS_RESULTS)]),
     ),
+    counter(
+        "causeway_radius_replies_dropped_total",
+        "Datagrams from a RADIUS server's address that were not believed, by reason.",
+        Labels::Every(&[SERVER, ("reason", Values::Listed(radius_discards))]),
+    ),
+    counter(
+        "causeway_radius_unsigned_replies_total",
+        "RADIUS replies without a Message-Authenticator that were accepted because the configuration allows it.",
+        Labels::Every(&[SERVER]),
+    ),
     gauge(
         "causeway_radius_server_up",
         "1 while the server is considered alive.",
@@ -370,23 +366,59 @@ fn setup_failures() -> Vec<Vec<&'static str>> {
     let http = HttpFailure::WORDS
         .iter()
         .map(|reason| vec!["sstp", "http", reason]);
-    proxy.chain(tls).chain(http).collect()
+    let mut ppp: Vec<&str> = EndReason::all().map(end_reason).collect();
+    ppp.sort_unstable();
+    ppp.dedup();
+    let ppp = ppp.into_iter().map(|reason| vec!["sstp", "ppp", reason]);
+    let auth = RefuseReason::ALL
+        .iter()
+        .map(|reason| vec!["sstp", "auth", reason.as_str()]);
+    proxy
+        .chain(tls)
+        .chain(http)
+        .chain(ppp)
+        .chain(auth)
+        .collect()
 }
 
 fn drops() -> Vec<Vec<&'static str>> {
-    [
-        ("rx", "source_address"),
-        ("rx", "malformed"),
-        ("rx", "not_up"),
-        ("rx", "isolated"),
-        ("rx", "blocked"),
-        ("rx", "queue_full"),
-        ("tx", "queue_full"),
-        ("tx", "codel"),
-        ("tx", "no_route"),
-        ("tx", "too_big"),
-        ("tx", "malformed"),
-    ]
-    .map(|(direction, reason)| vec!["sstp", direction, reason])
-    .to_vec()
+    const REASONS: [&str; 12] = [
+        "malformed",
+        "not_ipv4",
+        "source_address",
+        "destination",
+        "blocked",
+        "isolated",
+        "gateway",
+        "no_session",
+        "too_big",
+        "queue_full",
+        "late",
+        "control_full",
+    ];
+    let rows = |direction| REASONS.map(|reason| vec!["sstp", direction, reason]);
+    rows("rx").into_iter().chain(rows("tx")).collect()
+}
+
+fn methods() -> Vec<&'static str> {
+    AuthMethod::ALL
+        .iter()
+        .map(|method| method.as_str())
+        .collect()
+}
+
+fn outcomes() -> Vec<&'static str> {
+    let refusals = RefuseReason::ALL.iter().map(|reason| reason.as_str());
+    ["accept"].into_iter().chain(refusals).collect()
+}
+
+fn radius_results() -> Vec<&'static str> {
+    RadiusResult::ALL
+        .iter()
+        .map(|result| result.as_str())
+        .collect()
+}
+
+fn radius_discards() -> Vec<&'static str> {
+    Discard::ALL.iter().map(|why| why.as_str()).collect()
 }

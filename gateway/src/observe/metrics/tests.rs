@@ -141,3 +141,101 @@ async fn hooks_run_until_the_stop() {
     handle.stop();
     task.await.unwrap();
 }
+
+/// Walks the Rust files below a folder.
+fn sources(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_metric_that_a_room_names_is_in_the_table() {
+    let mut files = Vec::new();
+    sources(
+        std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")),
+        &mut files,
+    );
+    let mut named = 0;
+    for file in files
+        .iter()
+        .filter(|file| !file.ends_with("metrics/table.rs"))
+    {
+        let text = std::fs::read_to_string(file).unwrap();
+        for (at, _) in text.match_indices("\"causeway_") {
+            let name: &str = text[at + 1..].split('"').next().unwrap();
+            if name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') && name != "causeway_" {
+                assert!(
+                    TABLE.iter().any(|metric| metric.name == name),
+                    "{name} in {}",
+                    file.display()
+                );
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 20, "{named}");
+}
+
+#[test]
+fn every_alert_asks_for_a_metric_that_exists() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/deploy/prometheus/causeway.rules.yml"
+    );
+    let rules = std::fs::read_to_string(path).unwrap();
+    let word = |c: char| c.is_ascii_lowercase() || c == '_';
+    let names: Vec<&str> = rules
+        .match_indices("causeway_")
+        .map(|(at, _)| rules[at..].split(|c| !word(c)).next().unwrap())
+        .collect();
+    assert!(names.len() > 15);
+    for name in names {
+        let name = name.trim_end_matches("_bucket");
+        assert!(TABLE.iter().any(|metric| metric.name == name), "{name}");
+    }
+}
+
+/// Asks Prometheus's own checker where it is installed.
+#[test]
+fn promtool_has_nothing_to_remark() {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
+    let (recorder, metrics) = for_test(&names());
+    metrics::with_local_recorder(&recorder, || {
+        ready();
+        certificate_expiry(
+            "vpn.example.com",
+            UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+        );
+    });
+    let checker = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut checker) = checker else {
+        eprintln!("skipped: promtool is not installed");
+        return;
+    };
+    checker
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(metrics.render().as_bytes())
+        .unwrap();
+    let output = checker.wait_with_output().unwrap();
+    let remarks = [output.stdout, output.stderr].concat();
+    assert!(
+        output.status.success() && remarks.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&remarks)
+    );
+}

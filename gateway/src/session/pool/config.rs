@@ -130,6 +130,14 @@ impl PoolConfig {
         self.networks.iter().any(|net| net.contains(&address))
     }
 
+    /// Returns whether a client could get one of these addresses.
+    #[must_use]
+    pub fn contains_any(&self, addresses: &[Ipv4Addr]) -> bool {
+        addresses
+            .iter()
+            .any(|address| self.contains(*address) && !self.refuses(*address))
+    }
+
     /// Returns the networks as first and last address, for the data plane.
     #[must_use]
     pub fn ranges(&self) -> Vec<(Ipv4Addr, Ipv4Addr)> {

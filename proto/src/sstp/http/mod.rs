@@ -12,7 +12,7 @@
 //! - [`client_shape`]: which family of clients wrote the request
 //! - [`ok_response`], [`status_response`]: at most four headers, because the header table of sstp-client has seven
 //!   entries and an off-by-one guard
-//! - [`parse_response`], [`request`]: the client half
+//! - [`parse_response`], [`request()`]: the client half
 //!
 //! What follows the head is no HTTP any more: octets behind it belong to SSTP and are not looked at here.
 

@@ -1,0 +1,460 @@
+//! `[radius]`, `[radius.*]`, `[[radius.servers]]`: who decides about users.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::os::credentials::SecretRef;
+
+use super::report::Report;
+use super::value::{Net, Text, Time};
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct File {
+    mode: Mode,
+    timeout: Text<Time>,
+    mfa: bool,
+    retransmit: Vec<Text<Time>>,
+    probe_after: Text<Time>,
+    dead_time: Text<Time>,
+    message_authenticator: MessageAuthenticator,
+    framed_ip: bool,
+    class_in_accounting: bool,
+    attributes_to_log: Vec<String>,
+    duplicate_logins: DuplicateLogins,
+    probe: Option<ProbeFile>,
+    servers: Vec<ServerFile>,
+    accounting: AccountingFile,
+    dynamic_authorization: Option<DynamicFile>,
+}
+
+/// Which server is asked.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// The first that lives.
+    Failover,
+    /// Each in its turn.
+    RoundRobin,
+}
+
+/// What a reply must have (CVE-2024-3596).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MessageAuthenticator {
+    /// A Message-Authenticator.
+    Require,
+    /// A right one, if any.
+    IfPresent,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+struct DuplicateLogins {
+    policy: DuplicatePolicy,
+    window: Text<Time>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum DuplicatePolicy {
+    Wait,
+    Refuse,
+    Allow,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+struct ProbeFile {
+    user: String,
+    interval: Text<Time>,
+    expect: Expect,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Expect {
+    Reject,
+    Accept,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+struct ServerFile {
+    name: String,
+    address: IpAddr,
+    #[serde(default = "auth_port")]
+    auth_port: u16,
+    #[serde(default = "acct_port")]
+    acct_port: u16,
+    secret_file: String,
+    #[serde(default = "udp")]
+    transport: Transport,
+    source: Option<IpAddr>,
+}
+
+const fn auth_port() -> u16 {
+    1812
+}
+
+const fn acct_port() -> u16 {
+    1813
+}
+
+const fn udp() -> Transport {
+    Transport::Udp
+}
+
+/// How requests reach a server.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transport {
+    /// RFC 2865.
+    Udp,
+    /// RFC 6614.
+    Tls,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+struct AccountingFile {
+    enabled: bool,
+    interim: Text<Time>,
+    queue: PathBuf,
+    queue_max: usize,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+struct DynamicFile {
+    listen: SocketAddr,
+    clients: Vec<Text<Net>>,
+    secret_file: String,
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Failover,
+            timeout: Time::seconds(60),
+            mfa: true,
+            retransmit: vec![Time::seconds(5)],
+            probe_after: Time::seconds(10),
+            dead_time: Time::seconds(60),
+            message_authenticator: MessageAuthenticator::Require,
+            framed_ip: true,
+            class_in_accounting: true,
+            attributes_to_log: ["Class", "Filter-Id", "Reply-Message"]
+                .map(str::to_owned)
+                .into(),
+            duplicate_logins: DuplicateLogins::default(),
+            probe: None,
+            servers: Vec::new(),
+            accounting: AccountingFile::default(),
+            dynamic_authorization: None,
+        }
+    }
+}
+
+impl Default for DuplicateLogins {
+    fn default() -> Self {
+        Self {
+            policy: DuplicatePolicy::Wait,
+            window: Time::seconds(60),
+        }
+    }
+}
+
+impl Default for ProbeFile {
+    fn default() -> Self {
+        Self {
+            user: "causeway-probe".into(),
+            interval: Time::seconds(30),
+            expect: Expect::Reject,
+        }
+    }
+}
+
+impl Default for AccountingFile {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            interim: Time::seconds(600),
+            queue: "/var/lib/causeway/acct.queue".into(),
+            queue_max: 100_000,
+        }
+    }
+}
+
+/// Who decides about users.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Radius {
+    /// The servers, in the order of the file; empty means that the user file is asked.
+    pub servers: Vec<Server>,
+    /// Which of them is asked.
+    pub mode: Mode,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// Whether a person may be asked while the gateway waits.
+    pub mfa: bool,
+    /// After which times a request is sent again, byte for byte.
+    pub retransmit: Vec<Duration>,
+    /// After which silence the server is suspected.
+    pub probe_after: Duration,
+    /// How long a dead server is left alone.
+    pub dead_time: Duration,
+    /// What a reply must have.
+    pub message_authenticator: MessageAuthenticator,
+    /// Whether Framed-IP-Address wins over the pool.
+    pub framed_ip: bool,
+    /// Whether Class goes into accounting.
+    pub class_in_accounting: bool,
+    /// Attributes of the reply that the log shows.
+    pub attributes_to_log: Vec<String>,
+    /// Accounting; `None` is off.
+    pub accounting: Option<Accounting>,
+    /// Disconnect-Request and CoA-Request; `None` is off.
+    pub dynamic_authorization: Option<DynamicAuthorization>,
+}
+
+/// A server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Server {
+    /// Its name in log and metrics.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// The port for authentication.
+    pub auth_port: u16,
+    /// The port for accounting.
+    pub acct_port: u16,
+    /// Where the shared secret is.
+    pub secret: SecretRef,
+    /// How it is reached.
+    pub transport: Transport,
+    /// Our address, as the server knows it.
+    pub source: Option<IpAddr>,
+}
+
+/// RADIUS accounting.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Accounting {
+    /// How often unless RADIUS says otherwise.
+    pub interim: Duration,
+    /// Where records wait.
+    pub queue: PathBuf,
+    /// How many of them.
+    pub queue_max: usize,
+}
+
+/// Disconnect-Request and CoA-Request (RFC 5176).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DynamicAuthorization {
+    /// Where they are taken.
+    pub listen: SocketAddr,
+    /// From whom.
+    pub clients: Vec<IpNet>,
+    /// Where the shared secret is.
+    pub secret: SecretRef,
+}
+
+pub(super) fn check(file: File, report: &mut Report) -> Radius {
+    let File {
+        mode,
+        timeout,
+        mfa,
+        retransmit,
+        probe_after,
+        dead_time,
+        message_authenticator,
+        framed_ip,
+        class_in_accounting,
+        attributes_to_log,
+        duplicate_logins: DuplicateLogins {
+            policy: _,
+            window: _,
+        },
+        probe: _,
+        servers,
+        accounting,
+        dynamic_authorization,
+    } = file;
+    let timeout = timeout.duration();
+    check_timeout(timeout, mfa, report);
+    let mut retransmit: Vec<_> = retransmit.iter().map(Text::duration).collect();
+    let fits = |after: &Duration| !after.is_zero() && *after < timeout;
+    if !retransmit.iter().all(fits) && report.layers.is_set("radius.retransmit") {
+        report
+            .error(
+                "E0203",
+                "radius.retransmit",
+                "a retransmission outside of the wait",
+            )
+            .label("each longer than 0 s and shorter than `radius.timeout`");
+    }
+    retransmit.retain(fits);
+    if message_authenticator == MessageAuthenticator::IfPresent {
+        report
+            .warning(
+                "E0404",
+                "radius.message_authenticator",
+                "replies can be forged",
+            )
+            .label("a reply without Message-Authenticator is believed (CVE-2024-3596)")
+            .help("update the server (FreeRADIUS 3.2.5, NPS with KB5040268) and use \"require\"");
+    }
+    Radius {
+        servers: check_servers(servers, report),
+        mode,
+        timeout,
+        mfa,
+        retransmit,
+        probe_after: probe_after.duration(),
+        dead_time: dead_time.duration(),
+        message_authenticator,
+        framed_ip,
+        class_in_accounting,
+        attributes_to_log,
+        accounting: check_accounting(accounting),
+        dynamic_authorization: dynamic_authorization.and_then(|file| check_dynamic(file, report)),
+    }
+}
+
+fn check_timeout(timeout: Duration, mfa: bool, report: &mut Report) {
+    let seconds = timeout.as_secs();
+    if mfa && timeout < Duration::from_secs(30) {
+        report
+            .error(
+                "E0204",
+                "radius.timeout",
+                "RADIUS timeout is too short for MFA",
+            )
+            .label("NPS with the Entra MFA extension needs 60 s (30 s at the very least)")
+            .note(format!(
+                "after {seconds} s Windows would dial again and the user would get a second push"
+            ))
+            .help("set `timeout = \"60s\"`, or `mfa = false` if no second factor is used");
+    } else if mfa && timeout < Duration::from_secs(60) {
+        report
+            .warning("E0204", "radius.timeout", "RADIUS timeout is short for MFA")
+            .label("a slow user needs 60 s")
+            .help("set `timeout = \"60s\"`, or `mfa = false` if no second factor is used");
+    } else if !(Duration::from_secs(1)..=Duration::from_secs(300)).contains(&timeout) {
+        report
+            .error("E0203", "radius.timeout", "no client waits like this")
+            .label("1 s to 5 min");
+    }
+}
+
+fn check_servers(files: Vec<ServerFile>, report: &mut Report) -> Vec<Server> {
+    let mut servers = Vec::new();
+    let mut names = HashSet::new();
+    for (i, file) in files.into_iter().enumerate() {
+        let ServerFile {
+            name,
+            address,
+            auth_port,
+            acct_port,
+            secret_file,
+            transport,
+            source,
+        } = file;
+        let path = |key: &str| format!("radius.servers[{i}].{key}");
+        let is_word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if name.is_empty() || name.len() > 63 || !name.bytes().all(is_word) {
+            report
+                .error("E0203", &path("name"), "not a name for log and metrics")
+                .label("1 to 63 letters, digits, `-`, `_` and `.`");
+        }
+        if !names.insert(name.clone()) {
+            report
+                .error(
+                    "E0206",
+                    &path("name"),
+                    "two RADIUS servers have the same name",
+                )
+                .label("log and metrics could not tell them apart");
+        }
+        for (key, port) in [("auth_port", auth_port), ("acct_port", acct_port)] {
+            if port == 0 {
+                report
+                    .error("E0203", &path(key), "not a port")
+                    .label("1 to 65535");
+            }
+        }
+        if transport == Transport::Tls {
+            report
+                .error(
+                    "E0213",
+                    &path("transport"),
+                    "RADIUS over TLS is not in this version",
+                )
+                .label("requests would go out in UDP")
+                .help("use \"udp\" inside of a network that you trust, or a tunnel");
+        }
+        if source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
+            report
+                .error(
+                    "E0203",
+                    &path("source"),
+                    "source and server are of different families",
+                )
+                .label(format!("the server is {address}"));
+        }
+        if let Some(secret) = secret(&secret_file, &path("secret_file"), report) {
+            servers.push(Server {
+                name,
+                address,
+                auth_port,
+                acct_port,
+                secret,
+                transport,
+                source,
+            });
+        }
+    }
+    servers
+}
+
+fn secret(text: &str, path: &str, report: &mut Report) -> Option<SecretRef> {
+    let secret = SecretRef::parse(text);
+    if secret.is_none() {
+        report
+            .error("E0203", path, "neither a file nor the name of a secret")
+            .label("a path, \"credential:NAME\" or \"env:NAME\"");
+    }
+    secret
+}
+
+fn check_accounting(file: AccountingFile) -> Option<Accounting> {
+    let AccountingFile {
+        enabled,
+        interim,
+        queue,
+        queue_max,
+    } = file;
+    enabled.then(|| Accounting {
+        interim: interim.duration(),
+        queue,
+        queue_max,
+    })
+}
+
+fn check_dynamic(file: DynamicFile, report: &mut Report) -> Option<DynamicAuthorization> {
+    let DynamicFile {
+        listen,
+        clients,
+        secret_file,
+    } = file;
+    let path = "radius.dynamic_authorization.secret_file";
+    Some(DynamicAuthorization {
+        listen,
+        clients: clients.into_iter().map(|text| text.0.0).collect(),
+        secret: secret(&secret_file, path, report)?,
+    })
+}

@@ -1,0 +1,185 @@
+//! The rooms' own settings, made from the checked configuration.
+
+use std::time::Duration;
+
+use causeway_proto::ppp;
+use causeway_proto::sstp::HashProtocol;
+
+use crate::dataplane;
+use crate::observe::health;
+use crate::os::credentials::CredentialError;
+use crate::os::netlink::Addressing;
+use crate::os::nftables::RuleSet;
+use crate::os::privileges::Needs;
+use crate::radius as room;
+use crate::session::PoolConfig;
+
+use super::{
+    BindingHash, Config, ManageNftables, MessageAuthenticator, Mode, Required, Server, Sstp,
+};
+
+/// How much longer than the authenticator the call waits for the client's last message.
+const AFTER_AUTH: Duration = Duration::from_secs(15);
+
+impl Config {
+    /// Returns the settings of the data plane.
+    #[must_use]
+    pub fn dataplane(&self) -> dataplane::Config {
+        dataplane::Config {
+            shards: self.gateway.workers,
+            mtu: self.network.tun.mtu,
+            mss_clamp: self.network.mss_clamp,
+            isolate_clients: self.network.isolate_clients,
+            gateway: self.pools.gateway,
+            pools: self.pools.all().flat_map(PoolConfig::ranges).collect(),
+            blocked: self.network.blocked.clone(),
+        }
+    }
+
+    /// Returns what the TUN gets; `None` when somebody else sees to it.
+    #[must_use]
+    pub fn addressing(&self) -> Option<Addressing> {
+        self.network.manage_addresses.then(|| Addressing {
+            interface: self.network.tun.name.clone(),
+            mtu: self.network.tun.mtu,
+            address: self.pools.gateway,
+            routes: self
+                .pools
+                .all()
+                .flat_map(|pool| pool.networks().iter().copied())
+                .collect(),
+        })
+    }
+
+    /// Returns the nftables rules; `None` when somebody else sees to them.
+    #[must_use]
+    pub fn rule_set(&self) -> Option<RuleSet> {
+        let pools = || self.pools.all().flat_map(PoolConfig::networks);
+        let masquerade = match self.network.manage_nftables {
+            ManageNftables::Off => return None,
+            ManageNftables::Forward => Vec::new(),
+            ManageNftables::Masquerade => pools().copied().collect(),
+        };
+        Some(RuleSet {
+            tun: self.network.tun.name.clone(),
+            uplink: self.network.uplink.clone(),
+            masquerade,
+        })
+    }
+
+    /// Returns what the start needs of the kernel.
+    #[must_use]
+    pub fn needs(&self) -> Needs {
+        Needs {
+            net_admin: true,
+            tun: true,
+            listeners: self
+                .sstp
+                .listen
+                .iter()
+                .copied()
+                .chain(self.admin.listen)
+                .collect(),
+        }
+    }
+
+    /// Returns the settings of the RADIUS client, the secrets read; `None` when the user file is asked.
+    ///
+    /// # Errors
+    ///
+    /// When a secret cannot be read any more, which it could when the configuration was checked.
+    pub fn radius_client(&self) -> Result<Option<room::Config>, CredentialError> {
+        let radius = &self.radius;
+        if radius.servers.is_empty() {
+            return Ok(None);
+        }
+        let servers: Result<Vec<_>, _> = radius.servers.iter().map(Server::client).collect();
+        Ok(Some(room::Config {
+            servers: servers?,
+            mode: match radius.mode {
+                Mode::Failover => room::Mode::Failover,
+                Mode::RoundRobin => room::Mode::RoundRobin,
+            },
+            timeout: radius.timeout,
+            mfa: radius.mfa,
+            retransmit: radius.retransmit.clone(),
+            probe_after: radius.probe_after,
+            dead_time: radius.dead_time,
+            message_authenticator: match radius.message_authenticator {
+                MessageAuthenticator::Require => room::Demand::Require,
+                MessageAuthenticator::IfPresent => room::Demand::IfPresent,
+            },
+            nas_identifier: self.gateway.name.clone(),
+            nas_ip: None,
+            nas_ipv6: None,
+        }))
+    }
+
+    /// Returns when a probe fails.
+    #[must_use]
+    pub fn health_rules(&self) -> health::Config {
+        let component = |required: &Required| match required {
+            Required::Sstp => Some(health::Component::Sstp),
+            Required::Tun => Some(health::Component::Tun),
+            Required::Radius => Some(health::Component::Radius),
+            Required::Pool => Some(health::Component::Pool),
+            Required::Certificate => Some(health::Component::Certificate),
+            Required::Ike | Required::Mobility => None,
+        };
+        health::Config {
+            require: self.health.require.iter().filter_map(component).collect(),
+            radius_grace: self.health.radius_grace,
+            flap_hold: self.health.flap_hold,
+        }
+    }
+
+    /// Returns the settings of PPP in an SSTP call.
+    #[must_use]
+    pub fn ppp(&self) -> ppp::Config {
+        ppp::Config::server(ppp::ServerConfig {
+            auth: self.sstp.auth.clone(),
+            name: self.gateway.name.clone(),
+            auth_wait: self.sstp.auth_timeout,
+        })
+    }
+
+    /// Returns the time that a log-in through SSTP has: the smaller of RADIUS's and the tunnel's.
+    #[must_use]
+    pub fn login_deadline(&self) -> Duration {
+        if self.radius.servers.is_empty() {
+            self.sstp.auth_timeout
+        } else {
+            self.sstp.auth_timeout.min(self.radius.timeout)
+        }
+    }
+}
+
+impl Sstp {
+    /// Returns the hashes that are offered for the crypto binding.
+    #[must_use]
+    pub fn hashes(&self) -> Vec<HashProtocol> {
+        let hash = |word: &BindingHash| match word {
+            BindingHash::Sha256 => HashProtocol::Sha256,
+            BindingHash::Sha1 => HashProtocol::Sha1,
+        };
+        self.crypto_binding.iter().map(hash).collect()
+    }
+
+    /// Returns how long the call waits for Call Connected behind its Ack: at least the 60 s of [MS-SSTP] §3.3.2.
+    #[must_use]
+    pub fn call_connected_timeout(&self) -> Duration {
+        (self.auth_timeout + AFTER_AUTH).max(Duration::from_secs(60))
+    }
+}
+
+impl Server {
+    fn client(&self) -> Result<room::Server, CredentialError> {
+        Ok(room::Server {
+            name: self.name.clone(),
+            address: self.address,
+            auth_port: self.auth_port,
+            secret: self.secret.read()?,
+            source: self.source,
+        })
+    }
+}

@@ -1,0 +1,333 @@
+//! The one door: limits, authentication, address, table, in that order, cheap refusals first.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use causeway_proto::aaa::{
+    Applicant, Authorization, Credentials, Decision, FramedAddress, Grant, Identity, Limits,
+    NetworkConfig, Refusal, RefuseReason, Verdict,
+};
+use causeway_proto::activity::Activity;
+use ring::rand::{SecureRandom, SystemRandom};
+use tracing::{debug, info, warn};
+
+use crate::auth::Authenticator;
+use crate::ids::SessionId;
+
+use super::command::Commands;
+use super::pool::{Lease, LeaseError, Pools};
+use super::record::{Admitted, Session};
+use super::table::{SessionGuard, SessionTable, TableError};
+
+/// What every grant is made of unless the authenticator says otherwise.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// DNS servers for clients, at most two.
+    pub dns: Vec<Ipv4Addr>,
+    /// WINS servers for clients, at most two.
+    pub wins: Vec<Ipv4Addr>,
+    /// The largest inner packet.
+    pub mtu: u16,
+    /// How long sessions may last.
+    pub limits: Limits,
+    /// Whether `Framed-IP-Address` is honoured.
+    pub framed_ip: bool,
+    /// The longest `Session-Timeout` that is believed; more is shortened.
+    pub max_session_timeout: Duration,
+}
+
+/// The door.
+#[derive(Debug)]
+pub struct Admission {
+    authenticator: Arc<Authenticator>,
+    table: Arc<SessionTable>,
+    pools: Pools,
+    settings: ArcSwap<Settings>,
+    draining: AtomicBool,
+    random: SystemRandom,
+}
+
+/// A client's place from its first credentials to its end; dropping it gives everything back.
+#[derive(Debug)]
+pub struct Seat {
+    /// The place in the table.
+    pub guard: SessionGuard,
+    /// Orders for the driver.
+    pub commands: Commands,
+    /// Where the packet path counts.
+    pub activity: Arc<Activity>,
+    /// The canonical name, for the log.
+    pub user: Identity,
+    /// The client's place in the network, once it is admitted.
+    pub network: Option<NetworkConfig>,
+}
+
+impl Admission {
+    /// Makes the door.
+    #[must_use]
+    pub fn new(
+        authenticator: Arc<Authenticator>,
+        table: Arc<SessionTable>,
+        pools: Pools,
+        settings: Settings,
+    ) -> Self {
+        Self {
+            authenticator,
+            table,
+            pools,
+            settings: ArcSwap::from_pointee(settings),
+            draining: AtomicBool::new(false),
+            random: SystemRandom::new(),
+        }
+    }
+
+    /// Replaces the settings for new sessions.
+    pub fn set_settings(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// Refuses new log-ins from now on, or takes them again.
+    pub fn set_draining(&self, draining: bool) {
+        self.draining.store(draining, Ordering::Relaxed);
+    }
+
+    /// Returns whether new log-ins are refused.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Returns the table behind the door.
+    #[must_use]
+    pub const fn table(&self) -> &Arc<SessionTable> {
+        &self.table
+    }
+
+    /// Draws the name of a new session.
+    #[must_use]
+    pub fn new_session_id(&self) -> SessionId {
+        let [a, b, c, d, ..] = self.seed();
+        SessionId::new(u32::from_be_bytes([a, b, c, d]))
+    }
+
+    /// Draws the seed of a machine's randomness.
+    #[must_use]
+    pub fn seed(&self) -> [u8; 32] {
+        let mut seed = [0; 32];
+        if self.random.fill(&mut seed).is_err() {
+            // The kernel's generator cannot fail once the machine is up; a guessable nonce would be worse than an end.
+            tracing::error!("the operating system gives no randomness");
+            std::process::abort();
+        }
+        seed
+    }
+
+    /// Gives a seat to a client that has shown its first credentials.
+    ///
+    /// # Errors
+    ///
+    /// A refusal when the gateway drains or too many log-ins are pending.
+    pub fn enter(
+        &self,
+        id: SessionId,
+        applicant: &Applicant,
+        user: &Identity,
+    ) -> Result<Seat, Refusal> {
+        if self.is_draining() {
+            return Err(Refusal::new(RefuseReason::Draining));
+        }
+        let activity = Arc::new(Activity::default());
+        let session = Session {
+            id,
+            user: user.clone(),
+            protocol: applicant.tunnel,
+            remote: applicant.remote,
+            correlation: applicant.correlation.clone(),
+            activity: Arc::clone(&activity),
+        };
+        match self.table.register(session) {
+            Ok((guard, commands)) => Ok(Seat {
+                guard,
+                commands,
+                activity,
+                user: user.clone(),
+                network: None,
+            }),
+            Err(error) => {
+                debug!(%error, "no seat");
+                Err(Refusal::new(RefuseReason::Busy))
+            }
+        }
+    }
+
+    /// Takes one step of a log-in: credentials in, decision out. The seat comes back with it.
+    pub async fn step(
+        self: Arc<Self>,
+        mut seat: Seat,
+        applicant: Applicant,
+        credentials: Credentials,
+        deadline: Instant,
+    ) -> (Seat, Decision) {
+        let method = credentials.method();
+        let user = credentials.user().clone();
+        let outcome = self
+            .authenticator
+            .authenticate(&applicant, credentials, deadline)
+            .await;
+        let result = outcome.result.as_str();
+        seat.guard.update(|facts| {
+            facts.method = Some(method);
+            facts.server.clone_from(&outcome.server);
+            facts.auth_elapsed = Some(facts.auth_elapsed.unwrap_or_default() + outcome.elapsed);
+        });
+        let server = outcome.server.as_deref().unwrap_or_default();
+        let duration = u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX);
+        let explanation = outcome.explanation.as_deref().unwrap_or_default();
+        let decision = match outcome.verdict {
+            Some(Verdict::Accept(authorization)) => {
+                debug!(
+                    radius.server = server,
+                    radius.duration_ms = duration,
+                    "accepted"
+                );
+                match self.admit(&mut seat, &authorization) {
+                    Ok(grant) => Decision::Admit(Box::new(grant)),
+                    Err(refusal) => Decision::Refuse(refusal),
+                }
+            }
+            Some(Verdict::Challenge(challenge)) => Decision::Challenge(challenge),
+            Some(Verdict::Reject(rejection)) => Decision::Refuse(Refusal {
+                reason: outcome.refusal.unwrap_or(RefuseReason::Rejected),
+                rejection,
+            }),
+            None => Decision::Refuse(Refusal::new(
+                outcome.refusal.unwrap_or(RefuseReason::NoAnswer),
+            )),
+        };
+        match &decision {
+            Decision::Admit(grant) => {
+                info!(event = "auth_result", user.name = %grant.user.display(), method = method.as_str(),
+                radius.server = server, radius.result = result, radius.duration_ms = duration, inner.ip = %grant.network.address, "log-in accepted");
+            }
+            Decision::Challenge(_) => {
+                debug!(event = "auth_result", user.name = %user.display(), method = method.as_str(), radius.result = result, "log-in goes on");
+            }
+            Decision::Refuse(refusal) => {
+                info!(event = "auth_result", user.name = %user.display(), method = method.as_str(),
+                radius.server = server, radius.result = result, radius.duration_ms = duration, reason = refusal.reason.as_str(),
+                message = refusal.rejection.message.as_deref().unwrap_or_default(), note = explanation, "log-in refused");
+            }
+        }
+        (seat, decision)
+    }
+
+    /// Turns what the authenticator allowed into what the client gets.
+    fn admit(&self, seat: &mut Seat, authorization: &Authorization) -> Result<Grant, Refusal> {
+        let settings = self.settings.load();
+        let lease = self.lease(&settings, authorization)?;
+        let gateway = lease.gateway();
+        let limits = limits(&settings, authorization)?;
+        let network = NetworkConfig {
+            address: lease.address(),
+            gateway,
+            dns: first_two(&authorization.dns, &settings.dns),
+            wins: first_two(&authorization.wins, &settings.wins),
+            mtu: mtu(&settings, authorization)?,
+        };
+        let user = authorization.user.clone();
+        let admitted = Admitted {
+            user: user.clone(),
+            lease,
+            limits,
+        };
+        seat.guard.admit(admitted).map_err(|error| match error {
+            TableError::Full | TableError::TooManyForUser | TableError::IdTaken => {
+                info!(user.name = %user.display(), %error, "no place");
+                Refusal::new(RefuseReason::Busy)
+            }
+        })?;
+        seat.user = user.clone();
+        seat.network = Some(network.clone());
+        Ok(Grant {
+            user,
+            proof: authorization.proof.clone(),
+            keys: authorization.keys.clone(),
+            network,
+            limits,
+        })
+    }
+
+    fn lease(&self, settings: &Settings, authorization: &Authorization) -> Result<Lease, Refusal> {
+        let wanted = match authorization.address {
+            FramedAddress::Fixed(address) if settings.framed_ip => Some(address),
+            FramedAddress::Fixed(_) | FramedAddress::Pool | FramedAddress::ClientChooses => None,
+        };
+        if wanted.is_some_and(is_absurd) {
+            info!(address = ?wanted, "Framed-IP-Address makes no sense");
+            return Err(Refusal::new(RefuseReason::BadAuthorization));
+        }
+        let pool = authorization.pool.as_deref();
+        self.pools.lease(&authorization.user, None, pool, wanted).map_err(|error| {
+            if matches!(error, LeaseError::UnknownPool) {
+                // An operator's mistake, not a stranger's.
+                warn!(pool, "Framed-Pool names a pool that is not configured; add [pools.NAME] or change the policy");
+                return Refusal::new(RefuseReason::BadAuthorization);
+            }
+            info!(%error, pool, "no address");
+            Refusal::new(RefuseReason::NoAddress)
+        })
+    }
+}
+
+/// Returns whether an address can belong to no client (RELIABILITY: absurd but valid answers).
+fn is_absurd(address: Ipv4Addr) -> bool {
+    address.is_unspecified()
+        || address.is_loopback()
+        || address.is_multicast()
+        || address.is_broadcast()
+        || address.is_link_local()
+}
+
+/// The first two of what the authenticator said, else of what the configuration says.
+fn first_two(said: &[Ipv4Addr], configured: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
+    let chosen = if said.is_empty() { configured } else { said };
+    chosen.iter().copied().take(2).collect()
+}
+
+/// The limits of a session: the authenticator's, within reason.
+fn limits(settings: &Settings, authorization: &Authorization) -> Result<Limits, Refusal> {
+    if authorization
+        .session_timeout
+        .is_some_and(|timeout| timeout.is_zero())
+    {
+        info!("Session-Timeout is zero: the server allows no time at all");
+        return Err(Refusal::new(RefuseReason::BadAuthorization));
+    }
+    let session_timeout = authorization
+        .session_timeout
+        .map(|timeout| timeout.min(settings.max_session_timeout))
+        .or(settings.limits.session_timeout);
+    let idle_timeout = authorization
+        .idle_timeout
+        .filter(|timeout| !timeout.is_zero())
+        .or(settings.limits.idle_timeout);
+    Ok(Limits {
+        session_timeout,
+        idle_timeout,
+    })
+}
+
+/// The tunnel MTU: the smaller of ours and `Framed-MTU`, which may not be below what IPv4 demands of every link.
+fn mtu(settings: &Settings, authorization: &Authorization) -> Result<u16, Refusal> {
+    match authorization.mtu {
+        Some(mtu) if mtu < 576 => {
+            info!(mtu, "Framed-MTU is below 576");
+            Err(Refusal::new(RefuseReason::BadAuthorization))
+        }
+        Some(mtu) => Ok(mtu.min(settings.mtu)),
+        None => Ok(settings.mtu),
+    }
+}

@@ -1,0 +1,109 @@
+//! What is known of a session.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use causeway_proto::aaa::{AuthMethod, Identity, Limits, TunnelKind};
+use causeway_proto::activity::{Activity, Usage};
+
+use crate::ids::SessionId;
+
+use super::pool::Lease;
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum State {
+    /// The log-in is not decided, or the tunnel is not ready.
+    Authenticating,
+    /// Packets flow.
+    Up,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 2] = [Self::Authenticating, Self::Up];
+
+    /// Returns the word for the command line and the metric label `state`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Authenticating => "authenticating",
+            Self::Up => "up",
+        }
+    }
+}
+
+/// A session at the beginning of its log-in.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Its name.
+    pub id: SessionId,
+    /// The user as the client says.
+    pub user: Identity,
+    /// The tunnel.
+    pub protocol: TunnelKind,
+    /// The client's outer address.
+    pub remote: SocketAddr,
+    /// `SSTPCORRELATIONID`.
+    pub correlation: Option<String>,
+    /// Where the packet path counts.
+    pub activity: Arc<Activity>,
+}
+
+/// What admission has settled.
+#[derive(Debug)]
+pub struct Admitted {
+    /// The canonical user name.
+    pub user: Identity,
+    /// The address, which goes back when the guard is dropped.
+    pub lease: Lease,
+    /// How long the session may last.
+    pub limits: Limits,
+}
+
+/// What is learnt of a session on its way; all of it for people.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Facts {
+    /// How the user logged in.
+    pub method: Option<AuthMethod>,
+    /// The server that decided, or `users`.
+    pub server: Option<String>,
+    /// How long the decision took.
+    pub auth_elapsed: Option<Duration>,
+    /// How many SSTP packets go into a TLS record: `one` or `many`.
+    pub packing: Option<&'static str>,
+    /// TLS version and cipher suite.
+    pub tls: Option<String>,
+    /// The hash of the crypto binding: `sha256` or `sha1`.
+    pub hash_protocol: Option<&'static str>,
+}
+
+/// A session as the command line shows it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SessionView {
+    /// Its name.
+    pub id: SessionId,
+    /// The user.
+    pub user: Identity,
+    /// The tunnel.
+    pub protocol: TunnelKind,
+    /// Where it stands.
+    pub state: State,
+    /// The inner address, once it is admitted.
+    pub address: Option<Ipv4Addr>,
+    /// The pool that the address is of.
+    pub pool: Option<String>,
+    /// The client's outer address.
+    pub remote: SocketAddr,
+    /// `SSTPCORRELATIONID`.
+    pub correlation: Option<String>,
+    /// When the log-in began.
+    pub since: SystemTime,
+    /// How long ago that was.
+    pub age: Duration,
+    /// What has flowed.
+    pub usage: Usage,
+    /// What has been learnt.
+    pub facts: Facts,
+}

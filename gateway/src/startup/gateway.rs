@@ -1,0 +1,271 @@
+//! A gateway in this process: every room built in floor order, each with only what it needs.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Instant;
+
+use causeway_proto::sstp::http::{ClientShape, client_shape};
+use tokio::sync::mpsc;
+
+use super::desk::{Desk, Plan};
+use super::error::StartupError;
+use super::{publish, translate};
+use crate::auth::{Authenticator, RadiusAuthenticator, UserFile};
+use crate::config::{Config, Users};
+use crate::control::server::Server;
+use crate::dataplane::{DataPlane, clock};
+use crate::front::tls::Certificates;
+use crate::front::{Door, Front, SstpConnection};
+use crate::observe::exporter::{Exporter, StatusPage};
+use crate::observe::health::{Component, Health, Status};
+use crate::observe::metrics::{self, Metrics};
+use crate::os::tun::Device;
+use crate::radius::Transport;
+use crate::session::admission::Admission;
+use crate::session::pool::Pools;
+use crate::session::{SessionTable, lifetime};
+use crate::task::{self, StopHandle, Tasks};
+use crate::tunnel::sstp as driver;
+
+/// How many calls may wait between the front door and the driver.
+const HANDOVER: usize = 64;
+
+/// What was made while the process still had its privileges.
+#[derive(Debug)]
+pub struct Parts {
+    /// The listeners of the front door.
+    pub listeners: Vec<TcpListener>,
+    /// The listener of the exporter.
+    pub admin: Option<TcpListener>,
+    /// The control socket.
+    pub control: Option<Server>,
+    /// The device.
+    pub device: Device,
+    /// The recorder of the metrics.
+    pub metrics: Metrics,
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Whether it is well.
+    pub health: Arc<Health>,
+    /// Its sessions.
+    pub table: Arc<SessionTable>,
+    /// Its certificates.
+    pub certificates: Arc<Certificates>,
+    /// The desk that answers administrators, and drains.
+    pub desk: Arc<Desk>,
+    /// Where the front door listens.
+    pub addresses: Vec<SocketAddr>,
+    data_plane: Arc<DataPlane>,
+    tasks: Tasks,
+    stop: StopHandle,
+}
+
+impl Gateway {
+    /// Builds and starts everything.
+    ///
+    /// # Errors
+    ///
+    /// When a room cannot be built.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "every room once, in floor order; a split would hide the order"
+    )]
+    pub fn start(config: &Config, parts: Parts) -> Result<Self, StartupError> {
+        let (handle, stop) = task::stop();
+        let mut tasks = Tasks::new();
+        let health = Arc::new(Health::new(config.health_rules()));
+        let addresses: Vec<SocketAddr> = parts
+            .listeners
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect();
+        let certificates = Arc::new(translate::certificates(config, &addresses)?);
+        let device_name = parts.device.name().to_owned();
+        let data_plane = Arc::new(
+            DataPlane::start(parts.device, config.dataplane()).map_err(StartupError::DataPlane)?,
+        );
+        let authenticator = Arc::new(authenticator(config, &mut tasks)?);
+        let pools = Pools::new(config.pools.default.clone(), config.pools.others.clone());
+        let (table, changes) = SessionTable::new(config.limits.table);
+        tasks.spawn(
+            "session lifetimes",
+            lifetime::run(Arc::clone(&table), changes, clock::coarse_ms),
+        );
+        let admission = Arc::new(Admission::new(
+            Arc::clone(&authenticator),
+            Arc::clone(&table),
+            pools.clone(),
+            translate::admission(config),
+        ));
+        let sstp = translate::sstp(config, |method| authenticator.supports(method));
+        if let causeway_proto::ppp::RoleConfig::Server(server) = &sstp.machine.ppp.role
+            && server.auth.is_empty()
+        {
+            return Err(StartupError::NoMethod);
+        }
+        let driver = Arc::new(driver::Driver {
+            config: arc_swap::ArcSwap::from_pointee(sstp),
+            admission: Arc::clone(&admission),
+            data_plane: Arc::clone(&data_plane),
+        });
+        let door = Arc::new(Door::default());
+        let (calls, arriving) = mpsc::channel(HANDOVER);
+        let (accepted, handed) = mpsc::channel(HANDOVER);
+        tasks.spawn("hand-over", hand_over(handed, calls));
+        tasks.spawn("sstp", Arc::clone(&driver).run(arriving, stop.clone()));
+        let front = Arc::new(Front::new(
+            translate::front(config),
+            Arc::clone(&certificates),
+            Arc::clone(&health),
+            Arc::clone(&door),
+            accepted,
+        ));
+        for listener in parts.listeners {
+            let listener =
+                tokio::net::TcpListener::from_std(listener).map_err(StartupError::Socket)?;
+            tasks.spawn(
+                "front door",
+                Arc::clone(&front).serve(listener, stop.clone()),
+            );
+        }
+        drop(front);
+        health.set(Component::Sstp, Status::Ok);
+        let watched = (Arc::clone(&certificates), stop.clone());
+        tasks.spawn("certificate watch", async move {
+            watched.0.watch(watched.1).await;
+        });
+        let page = StatusPage::default();
+        if let Some(listener) = parts.admin {
+            let listener =
+                tokio::net::TcpListener::from_std(listener).map_err(StartupError::Socket)?;
+            let allow = config.admin.allow.clone();
+            let exporter = Exporter::new(
+                allow,
+                parts.metrics.clone(),
+                Arc::clone(&health),
+                page.clone(),
+            );
+            tasks.spawn("exporter", exporter.serve(listener, stop.clone()));
+        }
+        let desk = Desk::new(
+            Plan::of(config),
+            Arc::clone(&health),
+            Arc::clone(&table),
+            pools.clone(),
+            Arc::clone(&authenticator),
+            Arc::clone(&certificates),
+            door,
+            Arc::clone(&admission),
+            Arc::clone(&driver),
+        );
+        if let Some(server) = parts.control {
+            let (asked, questions) = mpsc::channel(16);
+            tasks.spawn("control socket", server.serve(asked, stop.clone()));
+            tasks.spawn("desk", Arc::clone(&desk).answer(questions));
+        }
+        let parts_of_health = publish::Parts {
+            health: Arc::clone(&health),
+            data_plane: Arc::clone(&data_plane),
+            pool: Arc::clone(pools.default_pool()),
+            authenticator,
+            certificates: Arc::clone(&certificates),
+            pool_min_free: config.health.pool_min_free,
+            cert_min: publish::cert_min(config),
+        };
+        let hooks = vec![
+            publish::packet_path(Arc::clone(&data_plane)),
+            publish::health(parts_of_health),
+            publish::status_page(Arc::clone(&desk), page),
+        ];
+        tasks.spawn(
+            "publisher",
+            metrics::publish_every_second(parts.metrics, hooks, stop),
+        );
+        metrics::ready();
+        tracing::info!(event = "ready", tun = device_name, listen = ?addresses, "the gateway takes clients");
+        Ok(Self {
+            health,
+            table,
+            certificates,
+            desk,
+            addresses,
+            data_plane,
+            tasks,
+            stop: handle,
+        })
+    }
+
+    /// Waits until a task ends that should not have, and returns its name.
+    pub async fn failed(&mut self) -> String {
+        self.tasks
+            .next_ended()
+            .await
+            .unwrap_or_else(|| "all".to_owned())
+    }
+
+    /// Ends every session politely, then everything.
+    pub async fn stop(mut self) {
+        self.stop.stop();
+        let limit = std::time::Duration::from_secs(8);
+        let begun = Instant::now();
+        while self.table.count(crate::session::State::Up) > 0 && begun.elapsed() < limit {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        if tokio::time::timeout(std::time::Duration::from_secs(2), self.tasks.join())
+            .await
+            .is_err()
+        {
+            tracing::debug!("some tasks did not end in time");
+        }
+        // The threads are joined and the device is closed with the last handle.
+        drop(self.data_plane);
+    }
+}
+
+/// Builds whoever decides about log-ins.
+fn authenticator(config: &Config, tasks: &mut Tasks) -> Result<Authenticator, StartupError> {
+    if let Some(radius) = config.radius_client()? {
+        let mfa = radius.mfa;
+        let (transport, driver) = Transport::new(radius).map_err(|_| StartupError::Random)?;
+        tasks.spawn("radius", driver.run());
+        return Ok(Authenticator::Radius(RadiusAuthenticator::new(
+            transport, mfa,
+        )));
+    }
+    match &config.users {
+        Users::Shown => Ok(Authenticator::Users(UserFile::dev())),
+        Users::File(path) => Ok(Authenticator::Users(UserFile::load(path)?)),
+        Users::None => Err(StartupError::NobodyDecides),
+    }
+}
+
+/// Turns the front door's connections into the driver's.
+async fn hand_over(
+    mut handed: mpsc::Receiver<SstpConnection>,
+    calls: mpsc::Sender<driver::SstpConnection>,
+) {
+    while let Some(connection) = handed.recv().await {
+        let eviction = connection.ticket.eviction();
+        let call = driver::SstpConnection {
+            reads_whole_records: client_shape(&connection.head) == ClientShape::Windows,
+            correlation: connection.head.correlation,
+            stream: connection.stream,
+            tls: connection.tls,
+            unread: connection.unread,
+            certificate: connection.certificate,
+            remote: connection.remote,
+            local: connection.local,
+            started: connection.started,
+            place: Some(driver::Place {
+                evicted: Box::pin(async move { eviction.evicted().await }),
+                ticket: Box::new(connection.ticket),
+            }),
+        };
+        if calls.send(call).await.is_err() {
+            return;
+        }
+    }
+}
