@@ -363,7 +363,7 @@ fn the_health_path_answers_in_every_spelling_before_during_and_after_a_drain() {
     assert_eq!(asked("POST", &spellings[1]), 405);
     assert_eq!(asked("OPTIONS", &spellings[1]), 405);
 
-    let drain = gateway.cli(&["drain", "--yes"]);
+    let drain = gateway.cli(&["drain", "--notice", "60s", "--over", "60s", "--yes"]);
     assert!(drain.status.success(), "{drain:?}");
     assert!(
         eventually(5, || asked("GET", &spellings[1]) == 503),

@@ -103,7 +103,8 @@ impl<'a> Gateway<'a> {
         self.lab
             .command(binary().to_str().unwrap())
             .args(words)
-            .env("CAUSEWAY__ADMIN__SOCKET", self.lab.path("admin.sock"))
+            .arg("--socket")
+            .arg(self.lab.path("admin.sock"))
             .output()
             .unwrap()
     }
@@ -236,8 +237,8 @@ auth = {auth:?}
 flap_hold = "1s"
 
 [drain]
-on_sigterm = "0s"
-notice = "30s"
+on_sigterm = "2s"
+notice = "0s"
 
 [admin]
 socket = "{socket}"

@@ -4,6 +4,9 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::{Lab, eventually, read, script};
 
 /// A guest to be booted.
@@ -110,6 +113,17 @@ impl Running {
             pppd: read(&self.folder.join("out/pppd.log")),
             sstpc: read(&self.folder.join("out/sstpc.log")),
         }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // guest.sh takes its guest along.
+        let _ = kill(
+            Pid::from_raw(self.child.id().try_into().unwrap()),
+            Signal::SIGTERM,
+        );
+        let _ = self.child.wait();
     }
 }
 
