@@ -164,9 +164,10 @@ impl Flows {
                 sum_transport(&mut packet, tcp);
             }
         }
-        IpPacket::decode(&packet)
-            .ok()
-            .filter(|view| view.verify_header().is_ok())?;
+        let view = IpPacket::decode(&packet).ok()?;
+        view.verify_header().ok()?;
+        let whole = view.octets().len();
+        packet.truncate(whole);
         Some(packet)
     }
 }

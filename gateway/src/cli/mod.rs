@@ -267,7 +267,9 @@ pub fn run() -> ExitCode {
     let ask = stdin.is_terminal();
     // Held only when there is somebody to ask: whoever reads a pipe takes the lock for himself.
     let mut keyboard = ask.then(|| stdin.lock());
-    let answers = keyboard.as_mut().map(|keyboard| keyboard as &mut dyn io::BufRead);
+    let answers = keyboard
+        .as_mut()
+        .map(|keyboard| keyboard as &mut dyn io::BufRead);
     let style = output::style(cli.common.no_color);
     dispatch(&cli, &mut Output::new(&mut out, &mut err, answers, style)).into()
 }

@@ -1,0 +1,126 @@
+//! Programs around the gateway: FreeRADIUS, one that holds its answers back, a relay, Prometheus.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use super::{GATEWAY, Lab, eventually, read, run, script};
+
+/// A program that runs until it is dropped.
+pub struct Peer {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Peer {
+    /// Starts a program with its output in `name`.log, and waits until `is_ready`.
+    #[must_use]
+    pub fn start(
+        lab: &Lab,
+        name: &str,
+        command: &mut Command,
+        is_ready: impl Fn(&str) -> bool,
+    ) -> Self {
+        let log = lab.path(&format!("{name}.log"));
+        let out = File::create(&log).unwrap();
+        command
+            .stdout(out.try_clone().unwrap())
+            .stderr(out)
+            .stdin(Stdio::null());
+        let peer = Self {
+            child: command.spawn().unwrap(),
+            log,
+        };
+        assert!(
+            eventually(15, || is_ready(&peer.log())),
+            "{name} does not start:\n{}",
+            peer.log()
+        );
+        peer
+    }
+
+    /// What it has printed.
+    #[must_use]
+    pub fn log(&self) -> String {
+        read(&self.log)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// FreeRADIUS on port 1812.
+pub struct FreeRadius<'a> {
+    lab: &'a Lab,
+}
+
+impl<'a> FreeRadius<'a> {
+    /// The port.
+    pub const PORT: u16 = 1812;
+
+    /// Starts it.
+    #[must_use]
+    pub fn start(lab: &'a Lab) -> Self {
+        run(script("server/freeradius.sh").args(["up", lab.namespace()]));
+        Self { lab }
+    }
+
+    /// Its debug log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        read(&super::cache().join(format!("radius-{}/log", self.lab.namespace())))
+    }
+
+    /// How many requests of a kind it has read.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.log().matches("Received Access-Request").count()
+    }
+}
+
+impl Drop for FreeRadius<'_> {
+    fn drop(&mut self) {
+        let _ = script("server/freeradius.sh")
+            .args(["down", self.lab.namespace()])
+            .status();
+    }
+}
+
+/// What holds FreeRADIUS' final answers back.
+pub struct Hold(Peer);
+
+impl Hold {
+    /// The port that the gateway asks.
+    pub const PORT: u16 = 11_812;
+
+    /// Starts it.
+    #[must_use]
+    pub fn start(lab: &Lab, seconds: u32) -> Self {
+        let mut command = lab.command("python3");
+        command.arg(super::scripts().join("server/radius-hold.py"));
+        command.args([
+            format!("{GATEWAY}:{}", Self::PORT),
+            "127.0.0.1:1812".into(),
+            seconds.to_string(),
+        ]);
+        Self(Peer::start(lab, "hold", &mut command, |log| {
+            log.contains("ready")
+        }))
+    }
+
+    /// How many different requests went on to the server.
+    #[must_use]
+    pub fn requests(&self) -> usize {
+        self.0.log().matches(" request code").count()
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.0.log()
+    }
+}
