@@ -22,7 +22,8 @@ impl SessionId {
     /// Reads what [`fmt::Display`] wrote; `None` when it is no session id.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        (text.len() == 8)
+        let is_id = text.len() == 8 && text.bytes().all(|octet| octet.is_ascii_hexdigit());
+        is_id
             .then(|| u32::from_str_radix(text, 16).ok().map(Self))
             .flatten()
     }

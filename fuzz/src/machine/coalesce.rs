@@ -137,7 +137,7 @@ impl Flows {
             segment.extend(sequence.to_be_bytes());
             segment.extend(77_u32.to_be_bytes());
             segment.extend([
-                (20 + options.len() as u8) / 4 << 4,
+                ((20 + options.len() as u8) / 4) << 4,
                 flags,
                 1,
                 0xf5,

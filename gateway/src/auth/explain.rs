@@ -153,7 +153,7 @@ mod tests {
         let line = line(RadiusResult::RejectFast, Some(reject), AuthMethod::Pap).unwrap();
         assert!(line.ends_with(r#"the server says "Dial-in \"denied\"""#));
         let lacking = Answer::Lacking(Lacking::RecvKey);
-        let line = super::malformed(&Completion {
+        let line = malformed(&Completion {
             result: RadiusResult::Malformed,
             answer: Some(lacking),
             error: None,

@@ -80,6 +80,12 @@ pub enum UserFileError {
         /// The name.
         name: String,
     },
+    /// A password is empty.
+    #[error("{name:?} must have a password")]
+    NoPassword {
+        /// Whose.
+        name: String,
+    },
     /// A name stands twice.
     #[error("{name:?} stands twice")]
     Duplicate {

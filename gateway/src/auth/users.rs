@@ -17,6 +17,7 @@ use causeway_proto::mschapv2::{
 };
 use causeway_proto::radius::RadiusResult;
 use ring::rand::{SecureRandom, SystemRandom};
+use zeroize::Zeroizing;
 
 use crate::auth::Outcome;
 use crate::auth::user_file::{self, Entry, Table, UserFileError};
@@ -87,13 +88,18 @@ impl UserFile {
     ///
     /// When the file as it is or as it would be cannot be used; then it is left as it is.
     pub fn add(path: &Path, name: &str, password: &str) -> Result<Change, UserFileError> {
+        if password.is_empty() {
+            return Err(UserFileError::NoPassword {
+                name: name.to_owned(),
+            });
+        }
         let hash = nt_password_hash(password);
         let text = match user_file::read(path) {
             Ok(text) => text,
             Err(UserFileError::Read { source, .. })
                 if source.kind() == std::io::ErrorKind::NotFound =>
             {
-                Default::default()
+                Zeroizing::default()
             }
             Err(error) => return Err(error),
         };
@@ -246,8 +252,9 @@ impl User {
 type Proven = (Proof, Option<InnerKeys>);
 
 fn pap(password: &[u8], hash: &NtHash) -> Option<Proven> {
-    let password = core::str::from_utf8(password).unwrap_or_default();
-    (nt_password_hash(password) == *hash).then(|| (Proof::Message(String::new()), None))
+    let text = core::str::from_utf8(password);
+    let same = nt_password_hash(text.unwrap_or_default()) == *hash;
+    (same && text.is_ok()).then(|| (Proof::Message(String::new()), None))
 }
 
 fn ms_chap(user: &Identity, response: &MsChapV2Response, hash: &NtHash) -> Option<Proven> {

@@ -10,9 +10,10 @@ use causeway_proto::ppp::{self, Profile};
 use causeway_proto::sstp::Faults;
 
 use crate::cli::{Demo, Exit, Output, local};
-use crate::client::{ClientError, Options, Trust, Tunnel};
+use crate::client::{ClientError, Options, Trust, Tunnel, probe};
 use crate::config::Config;
 use crate::os::{netns, tun};
+use crate::session::State;
 use crate::startup::{Gateway, Prepared, StartupError, chain, prepare, runtime};
 
 /// A host behind the gateway, in the demo's own namespace.
@@ -185,7 +186,7 @@ async fn scenes(
             story.tell("demo", "no signals here");
         }
     }
-    let before = gateway.table.count(crate::session::State::Up);
+    let before = gateway.table.count(State::Up);
     gateway
         .desk
         .begin_drain(Duration::ZERO, Duration::from_millis(100));
@@ -197,7 +198,7 @@ async fn scenes(
     let drained = tokio::time::timeout(Duration::from_secs(15), gateway.desk.drained())
         .await
         .is_ok();
-    let after = gateway.table.count(crate::session::State::Up);
+    let after = gateway.table.count(State::Up);
     story.check(
         "drain",
         drained && after == 0,
@@ -243,7 +244,7 @@ async fn log_in(
 /// Asks the health path as Traffic Manager does; returns the status line.
 async fn client_probe(gateway: &Gateway, server: std::net::SocketAddr) -> String {
     let trust = Trust::Pinned(gateway.certificates.current().hashes().sha256);
-    match crate::client::probe(
+    match probe(
         server,
         &trust,
         "/sra_%7BBA195980-CD49-458b-9E23-C84EE0ADCD75%7D/",

@@ -265,8 +265,11 @@ pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let (stdin, mut out, mut err) = (io::stdin(), io::stdout(), io::stderr());
     let ask = stdin.is_terminal();
-    let mut keyboard = stdin.lock();
-    let answers = ask.then_some(&mut keyboard as &mut dyn io::BufRead);
+    // Held only when there is somebody to ask: whoever reads a pipe takes the lock for himself.
+    let mut keyboard = ask.then(|| stdin.lock());
+    let answers = keyboard
+        .as_mut()
+        .map(|keyboard| keyboard as &mut dyn io::BufRead);
     let style = output::style(cli.common.no_color);
     dispatch(&cli, &mut Output::new(&mut out, &mut err, answers, style)).into()
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_proto::radius::{MAX_LEN, Port};
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -23,6 +24,9 @@ pub(super) enum Arrival {
 
 /// So many arrivals may wait for the machine; what comes on top waits in the kernel's buffers.
 const ARRIVALS: usize = 256;
+
+/// Room for a flood of forged answers with the true one behind it.
+const RECEIVE_BUFFER: usize = 1 << 20;
 
 /// Every socket to every server.
 pub(super) struct Sockets {
@@ -74,6 +78,11 @@ impl Sockets {
             .get(port.server.0)
             .ok_or(io::ErrorKind::NotFound)?;
         let socket = UdpSocket::bind(server.bind_address()).await?;
+        let sized = setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)
+            .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER));
+        if let Err(error) = sized {
+            tracing::debug!(%error, "receive buffer of a RADIUS socket");
+        }
         socket.connect(server.endpoint()).await?;
         Ok(socket)
     }

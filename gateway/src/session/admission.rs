@@ -186,6 +186,7 @@ impl Admission {
         let server = outcome.server.as_deref().unwrap_or_default();
         let duration = u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX);
         let explanation = outcome.explanation.as_deref().unwrap_or_default();
+        let elapsed = outcome.elapsed;
         let decision = match outcome.verdict {
             Some(Verdict::Accept(authorization)) => {
                 debug!(
@@ -207,6 +208,12 @@ impl Admission {
                 outcome.refusal.unwrap_or(RefuseReason::NoAnswer),
             )),
         };
+        count(
+            applicant.tunnel.as_str(),
+            method.as_str(),
+            &decision,
+            elapsed,
+        );
         match &decision {
             Decision::Admit(grant) => {
                 info!(event = "auth_result", user.name = %grant.user.display(), method = method.as_str(),
@@ -280,6 +287,23 @@ impl Admission {
             Refusal::new(RefuseReason::NoAddress)
         })
     }
+}
+
+/// Counts what a log-in came to; a challenge is not its end.
+fn count(protocol: &'static str, method: &'static str, decision: &Decision, elapsed: Duration) {
+    let outcome = match decision {
+        Decision::Admit(_) => "accept",
+        Decision::Challenge(_) => return,
+        Decision::Refuse(refusal) => {
+            let reason = refusal.reason.as_str();
+            metrics::counter!("causeway_session_setup_failures_total",
+                "protocol" => protocol, "stage" => "auth", "reason" => reason)
+            .increment(1);
+            reason
+        }
+    };
+    metrics::counter!("causeway_auth_total", "protocol" => protocol, "method" => method, "outcome" => outcome).increment(1);
+    metrics::histogram!("causeway_auth_seconds", "protocol" => protocol, "method" => method, "outcome" => outcome).record(elapsed);
 }
 
 /// Returns whether an address can belong to no client (RELIABILITY: absurd but valid answers).

@@ -306,7 +306,7 @@ impl Desk {
         if let Err(error) = self.certificates.reload() {
             metrics::reloaded(false);
             return failed(
-                "E0313",
+                "E0302",
                 format!("the certificate stays as it was: {}", chain(&error)),
             );
         }

@@ -23,7 +23,7 @@ use crate::os::tun::Device;
 use crate::radius::Transport;
 use crate::session::admission::Admission;
 use crate::session::pool::Pools;
-use crate::session::{SessionTable, lifetime};
+use crate::session::{SessionTable, State, lifetime};
 use crate::task::{self, StopHandle, Tasks};
 use crate::tunnel::sstp as driver;
 
@@ -211,7 +211,7 @@ impl Gateway {
         self.stop.stop();
         let limit = std::time::Duration::from_secs(8);
         let begun = Instant::now();
-        while self.table.count(crate::session::State::Up) > 0 && begun.elapsed() < limit {
+        while self.table.count(State::Up) > 0 && begun.elapsed() < limit {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         if tokio::time::timeout(std::time::Duration::from_secs(2), self.tasks.join())

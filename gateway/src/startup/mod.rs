@@ -1,6 +1,6 @@
 //! From the command line to a running gateway, in the order in which rights are used and given up.
 //!
-//! Everything that is privileged happens first and on one thread ([`prepare`]): listeners, the TUN, addresses and
+//! Everything that is privileged happens first and on one thread ([`prepare()`]): listeners, the TUN, addresses and
 //! routes, rules, the control socket. Then the rights go, and only then the first task starts ([`Gateway::start`]).
 
 mod desk;

@@ -3,69 +3,20 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use metrics::Counter as Metric;
-
 use super::desk::Desk;
 use crate::auth::{AuthHealth, Authenticator};
 use crate::config::Config;
 use crate::control::protocol::{Response, to_json};
-use crate::dataplane::{Counter, Counters, DataPlane, Tally};
+use crate::dataplane::{DataPlane, series};
 use crate::front::tls::Certificates;
 use crate::observe::exporter::StatusPage;
 use crate::observe::health::{Component, Health, Status};
 use crate::observe::metrics::Publish;
 use crate::session::AddressPool;
 
-/// One direction's handles.
-struct Direction {
-    packets: Metric,
-    octets: Metric,
-    tun_packets: Metric,
-    tun_errors: Metric,
-    drops: Vec<(Counter, Metric)>,
-}
-
-impl Direction {
-    fn new(direction: &'static str, operation: &'static str) -> Self {
-        let drops = Counter::DROPS.iter().map(|drop| {
-            let metric = metrics::counter!("causeway_packets_dropped_total",
-                "protocol" => "sstp", "direction" => direction, "reason" => drop.as_str());
-            (*drop, metric)
-        });
-        Self {
-            packets: metrics::counter!("causeway_packets_total", "protocol" => "sstp", "direction" => direction),
-            octets: metrics::counter!("causeway_bytes_total", "protocol" => "sstp", "direction" => direction),
-            tun_packets: metrics::counter!("causeway_tun_packets_total", "queue" => "0", "direction" => direction),
-            tun_errors: metrics::counter!("causeway_tun_errors_total", "operation" => operation),
-            drops: drops.collect(),
-        }
-    }
-
-    fn publish(&self, tally: &Tally) {
-        self.packets.absolute(tally.get(Counter::Packets));
-        self.octets.absolute(tally.get(Counter::Octets));
-        self.tun_packets.absolute(tally.get(Counter::TunPackets));
-        self.tun_errors.absolute(tally.get(Counter::TunErrors));
-        for (drop, metric) in &self.drops {
-            metric.absolute(tally.get(*drop));
-        }
-    }
-}
-
 /// Publishes the counters of the packet path.
 pub(super) fn packet_path(data_plane: Arc<DataPlane>) -> Publish {
-    // "rx" is from the client: those packets are written to the TUN.
-    let (up, down) = (Direction::new("rx", "write"), Direction::new("tx", "read"));
-    let reads = metrics::counter!("causeway_tun_reads_total", "queue" => "0");
-    Box::new(move || {
-        let Counters {
-            up: from_clients,
-            down: to_clients,
-        } = data_plane.counters();
-        up.publish(&from_clients);
-        down.publish(&to_clients);
-        reads.absolute(to_clients.get(Counter::TunReads));
-    })
+    Box::new(series::publisher(move || data_plane.counters()))
 }
 
 /// What the health of the gateway depends on.

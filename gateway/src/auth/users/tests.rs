@@ -182,6 +182,15 @@ fn a_bad_file_is_refused_and_its_hashes_stay_unseen() {
 }
 
 #[test]
+fn octets_that_are_no_text_are_no_empty_password() {
+    let empty = "[[user]]\nname = \"a\"\nnt_hash = \"31d6cfe0d16ae931b73c59d7e0c089c0\"\n";
+    let (_folder, path) = file(empty, 0o600);
+    let users = UserFile::load(&path).unwrap();
+    let outcome = users.authenticate(&pap_of("a", b"\xff"));
+    assert_eq!(outcome.refusal, Some(RefuseReason::Rejected));
+}
+
+#[test]
 fn adding_keeps_what_is_there() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("users.toml");
@@ -213,6 +222,7 @@ fn adding_keeps_what_is_there() {
 fn a_name_that_no_client_can_send_is_not_added() {
     let (_folder, path) = file(CAROL, 0o600);
     assert!(UserFile::add(&path, "", "x").is_err());
+    assert!(UserFile::add(&path, "dave", "").is_err());
     assert!(UserFile::add(&path, &"x".repeat(254), "x").is_err());
     assert_eq!(fs::read_to_string(&path).unwrap(), CAROL);
 }

@@ -22,6 +22,7 @@ use super::io::TlsIo;
 use super::{Driver, Packing};
 use crate::dataplane::{Ended, RecordPacking, StreamSession};
 use crate::ids::SessionId;
+use crate::observe::labels;
 use crate::session::SessionCommand;
 use crate::session::admission::Seat;
 use crate::task::Stop;
@@ -192,12 +193,16 @@ impl Call {
         match self.negotiate(&mut stop).await {
             Outcome::Up => self.hand_over(&mut stop).await,
             Outcome::Ended(cause, reason) => {
-                self.failed(cause, reason.as_str());
+                self.failed(cause, reason.as_str(), labels::end_reason(reason));
                 self.linger().await;
             }
             Outcome::Broken(error) => {
                 debug!(%error, "the transport failed");
-                self.failed(TerminateCause::PeerLost, "transport");
+                self.failed(
+                    TerminateCause::PeerLost,
+                    "transport",
+                    labels::end_reason(EndReason::TransportClosed),
+                );
             }
         }
     }
@@ -408,11 +413,11 @@ impl Call {
     }
 
     /// Notes a call that never came up.
-    fn failed(&mut self, cause: TerminateCause, reason: &'static str) {
+    fn failed(&mut self, cause: TerminateCause, reason: &'static str, label: &'static str) {
         if let Some(seat) = &mut self.seat {
             seat.guard.set_cause(cause);
         }
-        metrics::counter!("causeway_session_setup_failures_total", "protocol" => "sstp", "stage" => "ppp", "reason" => reason).increment(1);
+        metrics::counter!("causeway_session_setup_failures_total", "protocol" => "sstp", "stage" => "ppp", "reason" => label).increment(1);
         let waited = if self.pending.is_some() {
             "the client left while its log-in was being decided"
         } else {
