@@ -17,6 +17,8 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("decode_http", decode::http::http),
     ("decode_sstp", decode::sstp::sstp),
+    ("decode_ppp", decode::ppp::ppp),
+    ("decode_eap", decode::eap::eap),
     ("decode_radius", decode::radius::radius),
     ("decode_ip", decode::ip::ip),
     ("decode_vnet", decode::vnet::vnet),
@@ -25,6 +27,8 @@ pub const TARGETS: &[Target] = &[
         "machine_radius_client",
         machine::radius_client::radius_client,
     ),
+    ("machine_ppp_link", machine::ppp_link::ppp_link),
+    ("machine_sstp_session", machine::sstp_session::sstp_session),
 ];
 
 #[cfg(fuzzing)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use harness::lab::{
     BEHIND, Files, FreeRadius, GATEWAY, Gateway, Guest, Hold, Lab, Outcome, Peer, Settings,
-    eventually, is_long, lacks, missing, scripts,
+    eventually, is_long, lacks, missing, relay,
 };
 
 /// Leaves the test, saying why, when something that it needs is not there.
@@ -271,34 +271,14 @@ fn a_spoilt_crypto_binding_is_refused() {
             ..Settings::default()
         },
     );
-    let relay = |name: &str, options: &[&str], certificate: &str| {
-        let mut command = lab.command("python3");
-        command.arg(scripts().join("server/sstp-relay.py"));
-        command.args([
-            "--listen",
-            &format!("{GATEWAY}:9443"),
-            "--to",
-            &format!("{GATEWAY}:443"),
-        ]);
-        command
-            .arg("--cert")
-            .arg(lab.path(&format!("pki/{certificate}.pem")));
-        command
-            .arg("--key")
-            .arg(lab.path(&format!("pki/{certificate}.key")))
-            .args(options);
-        Peer::start(&lab, name, &mut command, |log| {
-            log.contains("relay cert_sha256")
-        })
-    };
     let through = || client(&lab, "mschap-v2").with("--server", &format!("{GATEWAY}:9443"));
 
     // With the server's own pair the relay is transparent: the rows below fail for the binding alone.
-    let honest = relay("relay-honest", &[], "server");
+    let honest = relay(&lab, &[], "server");
     through().run().assert_ok();
     drop(honest);
     for field in ["cmac", "nonce", "certhash", "hashproto"] {
-        let relay = relay(&format!("relay-{field}"), &["--tamper", field], "server");
+        let relay = relay(&lab, &["--tamper", field], "server");
         through()
             .with("--expect", "fail")
             .with("--wait", "12")
@@ -312,7 +292,7 @@ fn a_spoilt_crypto_binding_is_refused() {
         assert!(log.contains("CALL_ABORT"), "{field}:\n{log}");
     }
     // Somebody else's certificate, of a CA that the client trusts.
-    let _other = relay("relay-other", &[], "client");
+    let _other = relay(&lab, &[], "client");
     through()
         .with("--expect", "fail")
         .with("--wait", "12")

@@ -1,7 +1,9 @@
 //! Wire formats: decode, encode, decode again, compare.
 
+pub mod eap;
 pub mod http;
 pub mod ip;
+pub mod ppp;
 pub mod radius;
 pub mod sstp;
 pub mod vnet;

@@ -33,7 +33,7 @@ struct World {
     now: Instant,
     /// What went out last on each port by identifier, in the order of sending.
     outstanding: Vec<(Port, Vec<u8>)>,
-    /// Every datagram ever made for a port and identifier that is still waiting: must not differ.
+    /// Log-ins that have not ended.
     waiting: BTreeSet<RequestId>,
     accepts_sent: usize,
     accepts_seen: usize,

@@ -21,7 +21,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use files::Files;
 pub use gateway::{Gateway, Settings, binary};
 pub use guest::{Guest, Outcome};
-pub use peers::{FreeRadius, Hold, Peer};
+pub use peers::{FreeRadius, Hold, Peer, relay};
 
 /// The gateway's address towards the clients.
 pub const GATEWAY: &str = "10.99.0.1";

@@ -53,6 +53,30 @@ impl Drop for Peer {
     }
 }
 
+/// Starts what ends TLS on port 9443 and passes everything on to the gateway, but for what `options` spoil;
+/// `certificate` is that of `server` or of `client`.
+#[must_use]
+pub fn relay(lab: &Lab, options: &[&str], certificate: &str) -> Peer {
+    let mut command = lab.command("python3");
+    command.arg(super::scripts().join("server/sstp-relay.py"));
+    command.args([
+        "--listen",
+        &format!("{GATEWAY}:9443"),
+        "--to",
+        &format!("{GATEWAY}:443"),
+    ]);
+    command
+        .arg("--cert")
+        .arg(lab.path(&format!("pki/{certificate}.pem")));
+    command
+        .arg("--key")
+        .arg(lab.path(&format!("pki/{certificate}.key")))
+        .args(options);
+    Peer::start(lab, "relay", &mut command, |log| {
+        log.contains("relay cert_sha256")
+    })
+}
+
 /// FreeRADIUS on port 1812.
 pub struct FreeRadius<'a> {
     lab: &'a Lab,
