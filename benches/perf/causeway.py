@@ -31,7 +31,6 @@ class Causeway(bench.Sstp):
             f.write(f"""schema = 1
 [gateway]
 hostname = "s.perf"
-user = ""
 [pools.users]
 ipv4 = ["10.77.0.0/24"]
 [network]

@@ -185,7 +185,7 @@ fn an_address_from_radius_is_given_and_reached() {
         .with("--pass", "fixedpw")
         .with("--ping", BEHIND)
         .run();
-    assert_eq!(outcome.fact("local"), "10.77.0.77", "{}", outcome.facts);
+    assert_eq!(outcome.fact("local"), "10.97.0.77", "{}", outcome.facts);
     outcome.assert_ok();
 }
 

@@ -272,8 +272,9 @@ impl Admission {
             FramedAddress::Fixed(address) if settings.framed_ip => Some(address),
             FramedAddress::Fixed(_) | FramedAddress::Pool | FramedAddress::ClientChooses => None,
         };
-        if wanted.is_some_and(is_absurd) {
-            info!(address = ?wanted, "Framed-IP-Address makes no sense");
+        let in_a_pool = |address| self.pools.all().any(|pool| pool.config().contains(address));
+        if wanted.is_some_and(|address| is_absurd(address) || !in_a_pool(address)) {
+            info!(address = ?wanted, "Framed-IP-Address is in no pool of this gateway; add [pools.NAME] with its network, or set radius.framed_ip = false");
             return Err(Refusal::new(RefuseReason::BadAuthorization));
         }
         let pool = authorization.pool.as_deref();
