@@ -12,9 +12,17 @@ BIN = os.environ.get("CAUSEWAY_BIN", os.path.join(HERE, "..", "..", "target", "r
 NT_HASH = "8cc19b6a8cfeac299c2871c86b38de28"
 
 
+# A host behind the gateway: the gateway's own address answers pings and nothing else.
+BEHIND = "10.78.0.1"
+
+
 class Causeway(bench.Sstp):
     name, peer = "causeway-sstp", False
     packing, extra = "many", ""
+
+    def __init__(self):
+        super().__init__()
+        self.server_ip = BEHIND
 
     def missing(self):
         return super().missing() + ([] if os.path.exists(BIN) else [BIN])
@@ -54,7 +62,9 @@ listen = "off"
 {self.extra}""")
         self.sp = [bench.spawn([BIN, "serve", "--config", f"{d}/gateway.toml"], bench.S, f"{self.name}.log")]
         bench.wait(lambda: ":443 " in bench.sh("ss -ltn", bench.S), 20, "causeway listens")
+        bench.sh(f"ip addr replace {BEHIND}/32 dev lo", bench.S)
         self.connect()
+        bench.sh(f"ip route replace {BEHIND}/32 dev sstpc0", bench.C)
 
 
 class CausewayOne(Causeway):
