@@ -233,6 +233,14 @@ impl Admission {
 
     /// Turns what the authenticator allowed into what the client gets.
     fn admit(&self, seat: &mut Seat, authorization: &Authorization) -> Result<Grant, Refusal> {
+        if let Some(filter) = &authorization.filter {
+            // A filter that is not applied would let in more than the server allowed.
+            info!(
+                filter,
+                "Filter-Id names a filter, and this version has none: take it out of the policy"
+            );
+            return Err(Refusal::new(RefuseReason::BadAuthorization));
+        }
         let settings = self.settings.load();
         let lease = self.lease(&settings, authorization)?;
         let gateway = lease.gateway();
