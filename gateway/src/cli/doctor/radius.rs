@@ -192,6 +192,9 @@ impl Case<'_> {
             }
             Answer::Verdict(Verdict::Reject(_)) | Answer::Lacking(_) => {
                 failure(report, "verdict", completion, self.method);
+                if self.method == AuthMethod::Eap {
+                    report.warn("method", "the built-in client has EAP-MSCHAPv2 alone", "if the policy asks for another EAP method, log in with a real client: the gateway passes every method through");
+                }
             }
             Answer::Verdict(Verdict::Challenge(_)) => self.challenged(completion, report),
         }
