@@ -429,3 +429,36 @@ fn what_is_no_tls_is_thrown_out_and_disturbs_nobody() {
         house
     });
 }
+
+#[test]
+fn a_flood_waits_its_turn_and_the_probe_does_not() {
+    const FLOODERS: u8 = 4;
+    const EACH: usize = 40;
+    let slow = |config: &mut Config| config.limits.new_per_second = 5;
+    with_house_of(slow, |house| async move {
+        let waits = house.value("causeway_front_waits_total");
+        let limited = house.failures("tls", "rate_limited");
+        let mut flood = Vec::new();
+        for n in 0..FLOODERS {
+            for _ in 0..EACH {
+                flood.push(tcp_from(Ipv4Addr::new(127, 0, 8, 1 + n), house.address).await);
+            }
+        }
+        while house.value("causeway_front_waits_total") < waits + 100 {
+            time::sleep(Duration::from_millis(20)).await;
+        }
+        // Each of these comes after at most one of each flooding source: behind all of them it would be too late.
+        for _ in 0..3 {
+            house.is_probed().await;
+        }
+        house.is_called().await;
+        assert!(house.value("causeway_front_connections{stage=\"waiting\"}") > 0);
+        for stream in &mut flood {
+            cut(stream).await;
+        }
+        house.holds(0).await;
+        // The bucket gives at most five at once and five a second for the ten seconds that each has.
+        assert!(house.failures("tls", "rate_limited") > limited);
+        house
+    });
+}

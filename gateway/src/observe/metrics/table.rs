@@ -134,7 +134,14 @@ pub const TABLE: &[Metric] = &[
         "Connections on the HTTPS listener that have not logged in yet, by stage.",
         Labels::Every(&[(
             "stage",
-            Values::Words(&["proxy", "tls", "http", "negotiation", "authentication"]),
+            Values::Words(&[
+                "waiting",
+                "proxy",
+                "tls",
+                "http",
+                "negotiation",
+                "authentication",
+            ]),
         )]),
     ),
     counter(
@@ -146,6 +153,11 @@ pub const TABLE: &[Metric] = &[
         "causeway_front_accept_errors_total",
         "Connections that the kernel could not hand over, by reason.",
         Labels::Every(&[("reason", Values::Words(AcceptFailure::WORDS))]),
+    ),
+    counter(
+        "causeway_front_waits_total",
+        "Connections on the HTTPS listener that had to wait their turn (limits.new_per_second).",
+        NONE,
     ),
     counter(
         "causeway_front_responses_total",
