@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cli::output::Output;
+use crate::cli::output::{Answer, Output, Reader, Style};
 use crate::cli::table::{clock, octets, safe, span, table};
 use crate::cli::{Cli, Command, Common, Disconnect, Drain, Exit};
 use crate::control::client::{self, ClientError};
@@ -10,11 +10,19 @@ use crate::control::protocol::{
     self, Reloaded, Request, Response, Session, Status, Target, to_json,
 };
 
+/// How often `status --watch` looks.
+const WATCH_PERIOD: Duration = Duration::from_secs(2);
+/// Moves a terminal's cursor to its corner and wipes the rest.
+const FROM_THE_TOP: &str = "\x1b[H\x1b[J";
+
 /// Asks, and shows the answer.
 pub fn run(cli: &Cli, out: &mut Output<'_>) -> Exit {
     let common = &cli.common;
     let request = match &cli.command {
-        Command::Status => Request::Status,
+        Command::Status(status) if status.watch => {
+            return watch(common, out, || std::thread::sleep(WATCH_PERIOD));
+        }
+        Command::Status(_) => Request::Status,
         Command::Sessions(sessions) => Request::Sessions {
             protocol: sessions.protocol.clone(),
             user: sessions.user.clone(),
@@ -31,6 +39,38 @@ pub fn run(cli: &Cli, out: &mut Output<'_>) -> Exit {
         | Command::Explain { .. } => return Exit::Failure,
     };
     ask_and_show(&request, common, out)
+}
+
+/// Shows the status again and again until nobody reads it. A gateway that does not answer may be starting anew.
+fn watch(common: &Common, out: &mut Output<'_>, mut pause: impl FnMut()) -> Exit {
+    loop {
+        if out.style() == Style::Colour && !common.json {
+            out.text(FROM_THE_TOP);
+        }
+        let exit = ask_and_show(&Request::Status, common, out);
+        if !common.json {
+            out.line("");
+        }
+        if out.reader() == Reader::Gone {
+            return exit;
+        }
+        pause();
+    }
+}
+
+/// Says that a question would have to be answered, and nobody is there.
+fn nobody_to_ask(common: &Common, out: &mut Output<'_>) -> Exit {
+    let message = "standard input is no terminal, so nobody can be asked: say --yes to go on";
+    if common.json {
+        let response = Response::Failed {
+            code: None,
+            message: message.to_owned(),
+        };
+        out.line(&to_json(&response).to_string());
+    } else {
+        out.error(message);
+    }
+    Exit::Usage
 }
 
 fn ask_and_show(request: &Request, common: &Common, out: &mut Output<'_>) -> Exit {
@@ -54,11 +94,16 @@ fn end_sessions(disconnect: &Disconnect, common: &Common, out: &mut Output<'_>) 
         dry_run,
     };
     if !disconnect.yes {
+        if !out.can_ask() {
+            return nobody_to_ask(common, out);
+        }
         match client::ask(&common.socket, &request(true)) {
             Ok(Response::Disconnected { sessions, .. }) => {
                 let question = format!("This ends {}. Go on?", plural(sessions, "session"));
-                if !out.confirm(&question) {
-                    return Exit::Failure;
+                match out.confirm(&question) {
+                    Answer::Yes => {}
+                    Answer::No => return Exit::Failure,
+                    Answer::Nobody => return nobody_to_ask(common, out),
                 }
             }
             Ok(response) => return show(&response, common, out),
@@ -76,6 +121,9 @@ fn begin_drain(drain: &Drain, common: &Common, out: &mut Output<'_>) -> Exit {
         dry_run,
     };
     if !drain.yes {
+        if !out.can_ask() {
+            return nobody_to_ask(common, out);
+        }
         match client::ask(&common.socket, &request(true)) {
             Ok(Response::Drain(plan)) => {
                 let question = format!(
@@ -85,8 +133,10 @@ fn begin_drain(drain: &Drain, common: &Common, out: &mut Output<'_>) -> Exit {
                     span(plan.over_seconds),
                     span(plan.notice_seconds),
                 );
-                if !out.confirm(&question) {
-                    return Exit::Failure;
+                match out.confirm(&question) {
+                    Answer::Yes => {}
+                    Answer::No => return Exit::Failure,
+                    Answer::Nobody => return nobody_to_ask(common, out),
                 }
             }
             Ok(response) => return show(&response, common, out),
