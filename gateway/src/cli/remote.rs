@@ -147,6 +147,14 @@ fn begin_drain(drain: &Drain, common: &Common, out: &mut Output<'_>) -> Exit {
 }
 
 fn failed(error: &ClientError, common: &Common, out: &mut Output<'_>) -> Exit {
+    let (code, exit) = match error {
+        ClientError::Forbidden { .. } => ("E0108", Exit::Missing),
+        ClientError::Unreachable { .. }
+        | ClientError::Foreign(_)
+        | ClientError::TooLong
+        | ClientError::Closed
+        | ClientError::Broken(_) => ("E0107", Exit::Unreachable),
+    };
     let mut message = error.to_string();
     let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
     while let Some(inner) = cause {
@@ -155,14 +163,14 @@ fn failed(error: &ClientError, common: &Common, out: &mut Output<'_>) -> Exit {
     }
     if common.json {
         let response = Response::Failed {
-            code: Some("E0101".to_owned()),
+            code: Some(code.to_owned()),
             message,
         };
         out.line(&to_json(&response).to_string());
     } else if !common.quiet {
-        out.error(&message);
+        out.error(&format!("{message}  [{code}]"));
     }
-    Exit::Unreachable
+    exit
 }
 
 fn show(response: &Response, common: &Common, out: &mut Output<'_>) -> Exit {
@@ -175,6 +183,8 @@ fn show(response: &Response, common: &Common, out: &mut Output<'_>) -> Exit {
         Response::Disconnected { sessions: 0, .. } => Exit::NothingMatched,
         Response::Disconnected { .. } => Exit::Done,
         Response::NotFound { .. } => Exit::NothingMatched,
+        Response::Forbidden { .. } => Exit::Missing,
+        Response::Busy => Exit::Unreachable,
         Response::Failed { .. } => Exit::Failure,
     };
     if common.json {
@@ -211,6 +221,10 @@ fn show_text(response: &Response, common: &Common, out: &mut Output<'_>) {
             span(drain.over_seconds)
         )),
         Response::NotFound { what } => out.error(&safe(what)),
+        Response::Forbidden { message } => out.error(&format!("{}  [E0108]", safe(message))),
+        Response::Busy => {
+            out.error("the gateway answers as many administrators as it can; try again");
+        }
         Response::Failed { code, message } => {
             let code = code
                 .as_ref()

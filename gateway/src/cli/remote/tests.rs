@@ -203,6 +203,20 @@ fn disconnect_counts_and_asks_first() {
 
 #[test]
 fn exit_codes_tell_what_happened() {
+    for (answer, exit, said) in [
+        (
+            Response::Forbidden {
+                message: "join the group".to_owned(),
+            },
+            5,
+            "join the group",
+        ),
+        (Response::Busy, 4, "try again"),
+    ] {
+        let ran = run_with("causeway status", vec![answer], None);
+        assert_eq!(ran.exit.code(), exit);
+        assert!(ran.err.contains(said), "{}", ran.err);
+    }
     let missing = vec![Response::NotFound {
         what: "no session 1".to_owned(),
     }];
