@@ -11,6 +11,7 @@ pub mod poll;
 pub mod privileges;
 pub mod systemd;
 pub mod tcp;
+pub mod terminal;
 #[cfg(test)]
 mod testing;
 pub mod tun;

@@ -11,7 +11,7 @@ use crate::os::forwarding::{Forwarding, STATE_FILE};
 use crate::os::nftables::Nftables;
 use crate::os::tcp::ListenError;
 use crate::os::tun::{Device, Offload, Peer};
-use crate::os::{netlink, privileges, tcp};
+use crate::os::{netlink, peer, privileges, tcp};
 
 /// How many ports a trial looks at.
 const TRIES: u16 = 100;
@@ -183,10 +183,17 @@ fn tun(config: &Config, undo: &mut Undo, notes: &mut Vec<String>) -> Result<Devi
 
 fn control(config: &Config, notes: &mut Vec<String>) -> Result<Option<Server>, StartupError> {
     let socket = &config.admin.socket;
+    let group = peer::group(&config.admin.group);
+    if group.is_none() && !config.network.best_effort {
+        tracing::info!(
+            group = config.admin.group,
+            "no such group: the control socket is for root and the gateway's own user"
+        );
+    }
     let bound = socket
         .parent()
         .map_or(Ok(()), std::fs::create_dir_all)
-        .and_then(|()| Server::bind(socket, None));
+        .and_then(|()| Server::bind(socket, group));
     match bound {
         Ok(server) => Ok(Some(server)),
         Err(error) if config.network.best_effort => {
