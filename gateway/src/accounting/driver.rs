@@ -107,6 +107,7 @@ impl Driver {
                 })
                 .collect(),
             queue_max: config.queue_max,
+            flight: config.flight,
         };
         let meters: Vec<_> = config
             .servers

@@ -56,6 +56,8 @@ pub struct Config {
     pub queue: PathBuf,
     /// How many records are kept.
     pub queue_max: usize,
+    /// How long an answer may take before the record is sent again (RFC 5080 §2.2.1 begins with 2 s).
+    pub flight: Duration,
 }
 
 /// One server.

@@ -148,6 +148,12 @@ pub(super) fn files(config: &Config, report: &mut Report) {
             Err(error) => secret_error("E0401", &path, &error, report),
         }
     }
+    if let Some(dynamic) = &config.radius.dynamic_authorization
+        && let Err(error) = dynamic.secret.read()
+    {
+        let path = "radius.dynamic_authorization.secret_file";
+        secret_error("E0401", path, &error, report);
+    }
 }
 
 fn secret_error(code: &'static str, key: &str, error: &CredentialError, report: &mut Report) {

@@ -142,6 +142,7 @@ impl Config {
             class: self.radius.class_in_accounting,
             queue: settings.queue.clone(),
             queue_max: settings.queue_max,
+            flight: Duration::from_secs(2),
         }))
     }
 

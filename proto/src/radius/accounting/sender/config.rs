@@ -13,6 +13,8 @@ pub struct Config {
     pub servers: Vec<Server>,
     /// How many records may wait.
     pub queue_max: usize,
+    /// How long a request flies before it counts as lost, and the first pause behind the second time; pauses double.
+    pub flight: Duration,
 }
 
 /// One server.

@@ -11,7 +11,7 @@
 //! gateway that has started, and must not do so to new ones.
 //!
 //! A server that left three requests in a row unanswered is dead: the next one is asked, and a single record tries the
-//! dead one again, first after 2 s and then ever more seldom. Which record that is changes, so that one which a server
+//! dead one again, first soon and then ever more seldom. Which record that is changes, so that one which a server
 //! does not like holds up nobody.
 
 mod config;
@@ -31,14 +31,10 @@ use crate::crypto::Rng;
 use crate::timer::Deadlines;
 use crate::wire::Decode;
 
-/// How long a request flies before it counts as lost.
-const FLIGHT: Duration = Duration::from_secs(3);
-/// The first pause of a record that was lost twice; it doubles.
-const PAUSE: Duration = Duration::from_secs(2);
-/// The longest pause.
+/// The longest pause before a record is sent again, or a dead server tried.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How many requests fly to a server that lives.
-const WINDOW: usize = 64;
+const WINDOW: usize = 128;
 /// So many attempts, and a record no longer stands in the way of others.
 const PATIENCE: u32 = 3;
 
@@ -84,7 +80,11 @@ impl Sender {
     /// Starts with every server alive and nothing to send.
     #[must_use]
     pub fn new(config: Config, rng: Rng) -> Self {
-        let servers = config.servers.iter().map(|_| ServerState::new()).collect();
+        let servers = config
+            .servers
+            .iter()
+            .map(|_| ServerState::new(config.flight))
+            .collect();
         Self {
             config,
             rng,
@@ -267,7 +267,7 @@ impl Sender {
             if let Some(state) = self.servers.get_mut(server.0) {
                 state.fly(now, identifier, seq, authenticator);
             }
-            let flight = self.jitter(FLIGHT);
+            let flight = self.jitter(self.config.flight);
             self.flights.arm(seq, now + flight);
             let entry = self.entries.get_mut(&seq)?;
             entry.state = State::Flying { server, identifier };
@@ -377,7 +377,10 @@ impl Sender {
         let pause = match attempts {
             0 | 1 => Duration::ZERO,
             more => {
-                let doubled = PAUSE.saturating_mul(1 << more.saturating_sub(2).min(5));
+                let doubled = self
+                    .config
+                    .flight
+                    .saturating_mul(1 << more.saturating_sub(2).min(5));
                 self.jitter(doubled.min(LONGEST_PAUSE))
             }
         };

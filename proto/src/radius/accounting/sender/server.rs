@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{LONGEST_PAUSE, PAUSE};
+use super::LONGEST_PAUSE;
 
 /// So many requests in a row without any answer, and a server is dead.
 const MISSES: u32 = 3;
@@ -25,6 +25,8 @@ pub(super) struct ServerState {
     misses: u32,
     heard: Option<Instant>,
     dead: Option<Dead>,
+    /// How long it is left alone when it has just died.
+    first_pause: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +37,7 @@ struct Dead {
 }
 
 impl ServerState {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(first_pause: Duration) -> Self {
         Self {
             slots: vec![None; 256],
             next: 0,
@@ -43,6 +45,7 @@ impl ServerState {
             misses: 0,
             heard: None,
             dead: None,
+            first_pause,
         }
     }
 
@@ -124,7 +127,7 @@ impl ServerState {
     /// Takes the server for dead; returns whether it lived.
     pub(super) fn die(&mut self, now: Instant) -> bool {
         let lived = self.dead.is_none();
-        let pause = self.dead.map_or(PAUSE, |dead| {
+        let pause = self.dead.map_or(self.first_pause, |dead| {
             dead.pause.saturating_mul(2).min(LONGEST_PAUSE)
         });
         self.dead = Some(Dead {

@@ -39,6 +39,7 @@ impl Rig {
                 })
                 .collect(),
             queue_max,
+            flight: Duration::from_secs(2),
         };
         Self {
             sender: Sender::new(config, Rng::from_seed(&[1; 32])),
