@@ -13,8 +13,8 @@ use causeway_proto::radius::authenticator::sign_reply;
 use causeway_proto::radius::{Code, MAX_LEN, Packet};
 use causeway_proto::wire::Decode as _;
 
-/// The secret of [`AccountingServer`].
-pub const SECRET: &[u8] = b"an accounting secret";
+/// The secret of [`AccountingServer`], which is that of the other servers here.
+pub const SECRET: &[u8] = b"a shared secret";
 
 /// The server; it stops when it is dropped, and then its host refuses datagrams.
 #[derive(Debug)]

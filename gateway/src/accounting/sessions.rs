@@ -22,8 +22,6 @@ struct Live {
     account: Account,
     activity: Arc<Activity>,
     began: Instant,
-    /// What is on disk, or on its way there.
-    written: Moment,
 }
 
 /// A session that has ended.
@@ -78,7 +76,6 @@ impl Sessions {
             account,
             activity,
             began,
-            written: moment,
         };
         self.live.insert(ticket, live);
         record
@@ -144,11 +141,11 @@ impl Sessions {
     ) -> Vec<Record> {
         let mut records = Vec::new();
         while let Some(ticket) = self.interims.pop_expired(now) {
-            let Some(live) = self.live.get_mut(&ticket) else {
+            let Some(live) = self.live.get(&ticket) else {
                 continue;
             };
-            live.written = live.moment(now, at);
-            records.push(record(&live.account, Status::Interim, live.written));
+            let moment = live.moment(now, at);
+            records.push(record(&live.account, Status::Interim, moment));
             if let Some(interim) = live.account.interim {
                 self.interims.arm(ticket, now + jittered(interim, spread()));
             }
@@ -156,20 +153,15 @@ impl Sessions {
         records
     }
 
-    /// Returns the counters that have changed since they were last written, when it is time for it.
+    /// Returns the counters of the sessions that are up, when it is time to write them.
     pub(super) fn checkpoint(&mut self, now: Instant, at: u64) -> Vec<Entry> {
         if now < self.checkpoint {
             return Vec::new();
         }
         self.checkpoint = now + CHECKPOINT;
         self.live
-            .values_mut()
-            .filter_map(|live| {
-                let moment = live.moment(now, at);
-                let changed = moment != live.written;
-                live.written = moment;
-                changed.then(|| Entry::Counted(Arc::clone(&live.account.session), moment))
-            })
+            .values()
+            .map(|live| Entry::Counted(Arc::clone(&live.account.session), live.moment(now, at)))
             .collect()
     }
 
@@ -252,4 +244,105 @@ fn lasted(now: Instant, began: Instant) -> u64 {
 fn jittered(interval: Duration, spread: u8) -> Duration {
     let tenth = interval / 10;
     interval.saturating_sub(tenth) + tenth * 2 * u32::from(spread) / 255
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn account(interim: Option<Duration>) -> Account {
+        Account {
+            session: "a".into(),
+            base: [44, 3, b'a'].as_slice().into(),
+            interim,
+        }
+    }
+
+    fn usage(octets: u64) -> Usage {
+        Usage {
+            up_octets: octets,
+            up_packets: 1,
+            ..Usage::default()
+        }
+    }
+
+    #[test]
+    fn interims_come_at_their_interval_a_tenth_more_or_less() {
+        let start = Instant::now();
+        for (spread, first) in [(0, 54), (255, 66)] {
+            let mut sessions = Sessions::new(start);
+            let activity = Arc::new(Activity::default());
+            let begun = (start, 1_000);
+            let opened = sessions.open(
+                1,
+                account(Some(MINUTE)),
+                Arc::clone(&activity),
+                begun,
+                spread,
+            );
+            assert_eq!((opened.status, opened.at), (Status::Start, 1_000));
+            activity.add_up(1, 77, 1);
+            let at = |seconds| start + Duration::from_secs(seconds);
+            assert!(sessions.interims(at(first - 1), 0, || spread).is_empty());
+            let due = sessions.interims(at(first), 1_000 + first, || 255);
+            assert_eq!(due.len(), 1);
+            assert_eq!((due[0].status, due[0].elapsed), (Status::Interim, first));
+            assert_eq!(due[0].usage, usage(77));
+            assert!(sessions.interims(at(first + 65), 0, || 0).is_empty());
+            assert_eq!(sessions.interims(at(first + 66), 0, || 0).len(), 1);
+            sessions.close(at(first + 67), 1, 1, 0, 0);
+            assert!(sessions.interims(at(100_000), 0, || 0).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_stop_is_made_when_nobody_counts_any_more_or_after_a_while() {
+        let start = Instant::now();
+        let mut sessions = Sessions::new(start);
+        let (first, second) = (Arc::<Activity>::default(), Arc::<Activity>::default());
+        for (ticket, activity) in [(1, &first), (2, &second)] {
+            let begun = (start, 0);
+            sessions.open(ticket, account(None), Arc::clone(activity), begun, 0);
+            sessions.close(start, ticket, 4, 50, 40);
+        }
+        assert!(sessions.settled(start).is_empty());
+        first.add_up(1, 9, 1);
+        drop(first);
+        let settled = sessions.settled(start);
+        assert_eq!(settled.len(), 1);
+        assert_eq!(settled[0].status, Status::Stop { cause: 4 });
+        assert_eq!((settled[0].at, settled[0].elapsed), (50, 40));
+        assert_eq!(settled[0].usage, usage(9));
+        second.add_up(1, 5, 1);
+        let late = sessions.settled(start + SETTLES_WITHIN);
+        assert_eq!(late[0].usage, usage(5));
+        assert!(!sessions.is_settling());
+        // A second end of the same session is none.
+        sessions.close(start, 2, 1, 0, 0);
+        assert!(!sessions.is_settling());
+    }
+
+    #[test]
+    fn counters_are_written_every_quarter_of_a_minute() {
+        let start = Instant::now();
+        let mut sessions = Sessions::new(start);
+        let activity = Arc::<Activity>::default();
+        sessions.open(1, account(None), Arc::clone(&activity), (start, 0), 0);
+        activity.add_up(1, 9, 1);
+        assert_eq!(sessions.next(), start + CHECKPOINT);
+        assert!(sessions.checkpoint(start, 0).is_empty());
+        let written = sessions.checkpoint(start + CHECKPOINT, 15);
+        let moment = Moment {
+            at: 15,
+            elapsed: 15,
+            usage: usage(9),
+        };
+        assert_eq!(written, [Entry::Counted("a".into(), moment)]);
+        assert_eq!(sessions.next(), start + CHECKPOINT * 2);
+        let described = sessions.describe(start + CHECKPOINT, 15);
+        let base = account(None).base;
+        assert_eq!(described, [Entry::Open("a".into(), moment, base)]);
+    }
 }

@@ -3,6 +3,7 @@
 mod kills;
 mod oracle;
 mod reports;
+mod whole;
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -15,6 +15,7 @@
 //! does not like holds up nobody.
 
 mod config;
+mod order;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use config::{Config, Dropped, Event, Sent, Server};
+use order::PATIENCE;
 use server::ServerState;
 
 use super::super::authenticator::{Forged, verify_reply};
@@ -35,8 +37,6 @@ use crate::wire::Decode;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How many requests fly to a server that lives.
 const WINDOW: usize = 128;
-/// So many attempts, and a record no longer stands in the way of others.
-const PATIENCE: u32 = 3;
 
 /// The sender machine.
 #[derive(Debug)]
@@ -212,6 +212,10 @@ impl Sender {
             .filter(|(_, entry)| matches!(entry.state, State::Flying { server: to, .. } if to == server))
             .map(|(seq, _)| *seq)
             .collect();
+        if flying.is_empty() {
+            // The host has said so before, of what was sent together with what it refused first.
+            return;
+        }
         if let Some(state) = self.servers.get_mut(server.0)
             && state.die(now)
         {
@@ -397,51 +401,6 @@ impl Sender {
         }
     }
 
-    /// Lets a record wait for a server when nothing has to go ahead of it.
-    fn settle(&mut self, now: Instant, seq: u64) {
-        let Some(entry) = self.entries.get(&seq) else {
-            return;
-        };
-        let of_session = self.sessions.get(&entry.record.session);
-        let first = of_session.and_then(BTreeSet::first) == Some(&seq);
-        if entry.state == State::Behind && first && self.is_free(seq) {
-            self.wait(seq, now);
-        }
-    }
-
-    /// Returns whether neither a barrier before this record nor, if it is one, a record before it stands in the way.
-    fn is_free(&self, seq: u64) -> bool {
-        let patient = |seq: &u64| {
-            self.entries
-                .get(seq)
-                .is_some_and(|entry| entry.attempts < PATIENCE)
-        };
-        if self.barriers.range(..seq).any(patient) {
-            return false;
-        }
-        !self.barriers.contains(&seq)
-            || self
-                .entries
-                .range(..seq)
-                .all(|(_, entry)| entry.attempts >= PATIENCE)
-    }
-
-    /// Looks again at everything that has its turn behind something else.
-    fn settle_all(&mut self, now: Instant) {
-        if self.barriers.is_empty() {
-            return;
-        }
-        let behind: Vec<u64> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.state == State::Behind)
-            .map(|(seq, _)| *seq)
-            .collect();
-        for seq in behind {
-            self.settle(now, seq);
-        }
-    }
-
     fn last_of(&self, session: &Arc<str>) -> Option<u64> {
         self.sessions.get(session)?.last().copied()
     }
@@ -482,23 +441,6 @@ impl Sender {
             }
         }
         Some(entry)
-    }
-
-    /// Gives their turn to those that stood behind a record.
-    fn after(&mut self, now: Instant, entry: &Entry, seq: u64) {
-        let next = self.sessions.get(&entry.record.session);
-        if let Some(next) = next.and_then(BTreeSet::first).copied() {
-            self.settle(now, next);
-        }
-        if self.barriers.remove(&seq) {
-            // The last barrier may have been the one that was in the way.
-            let behind: Vec<u64> = self.entries.range(seq..).map(|(seq, _)| *seq).collect();
-            for seq in behind {
-                self.settle(now, seq);
-            }
-        } else if let Some(barrier) = self.barriers.first().copied() {
-            self.settle(now, barrier);
-        }
     }
 
     /// Returns the time, a tenth more or less, so that not everybody speaks at once.

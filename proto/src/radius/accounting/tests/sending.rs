@@ -236,6 +236,23 @@ fn a_server_that_refuses_is_dead_at_once() {
 }
 
 #[test]
+fn many_refusals_at_once_are_one() {
+    let mut rig = Rig::new(&[Behaviour::Silent], 100);
+    for n in 0..50 {
+        rig.push(&format!("s{n}"), Status::Start);
+    }
+    rig.turn();
+    for _ in 0..50 {
+        rig.sender.handle_unreachable(rig.now, ServerId(0));
+    }
+    let next = rig.sender.poll_timeout().unwrap();
+    assert!(next <= rig.now + Duration::from_secs(3));
+    rig.servers[0] = Behaviour::Answers;
+    rig.run(Duration::from_secs(10));
+    assert!(rig.sender.is_empty());
+}
+
+#[test]
 fn an_hour_of_silence_costs_few_datagrams_and_no_record() {
     let mut rig = Rig::new(&[Behaviour::Silent], 100_000);
     for n in 0..2_000 {
