@@ -401,6 +401,7 @@ fn show_session(session: &Session, out: &mut Output<'_>) {
                 session.tx_packets
             ),
         ),
+        ("accounting id", or_none(&session.accounting_id)),
         ("auth", authentication(session)),
         ("tls", or_none(&session.tls)),
         ("crypto binding", or_none(&session.hash_protocol)),

@@ -15,7 +15,7 @@ use super::report::Report;
 use super::{Certificate, Config, Users};
 
 /// Keys that are read, and have no effect yet.
-const NOT_IN_THIS_VERSION: [&str; 13] = [
+const NOT_IN_THIS_VERSION: [&str; 11] = [
     "azure",
     "drain.azure_scheduled_events",
     "ikev2",
@@ -24,10 +24,8 @@ const NOT_IN_THIS_VERSION: [&str; 13] = [
     "mobility",
     "network.dns_suffix",
     "network.routes",
-    "radius.accounting",
     "radius.attributes_to_log",
     "radius.duplicate_logins",
-    "radius.dynamic_authorization",
     "radius.probe",
 ];
 
@@ -149,6 +147,12 @@ pub(super) fn files(config: &Config, report: &mut Report) {
             Ok(_) => {}
             Err(error) => secret_error("E0401", &path, &error, report),
         }
+    }
+    if let Some(dynamic) = &config.radius.dynamic_authorization
+        && let Err(error) = dynamic.secret.read()
+    {
+        let path = "radius.dynamic_authorization.secret_file";
+        secret_error("E0401", path, &error, report);
     }
 }
 

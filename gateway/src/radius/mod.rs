@@ -82,20 +82,26 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Returns what the machine needs to know.
-    fn machine(&self) -> proto::Config {
+    /// Returns what the gateway says of itself.
+    #[must_use]
+    pub fn nas(&self) -> Nas {
         let source = self.servers.first().and_then(Server::source_address);
         let (source_v4, source_v6) = match source {
             Some(IpAddr::V4(address)) => (Some(address), None),
             Some(IpAddr::V6(address)) => (None, Some(address)),
             None => (None, None),
         };
+        Nas {
+            identifier: self.nas_identifier.clone(),
+            ipv4: self.nas_ip.or(source_v4),
+            ipv6: self.nas_ipv6.or(source_v6),
+        }
+    }
+
+    /// Returns what the machine needs to know.
+    fn machine(&self) -> proto::Config {
         proto::Config {
-            nas: Nas {
-                identifier: self.nas_identifier.clone(),
-                ipv4: self.nas_ip.or(source_v4),
-                ipv6: self.nas_ipv6.or(source_v6),
-            },
+            nas: self.nas(),
             servers: self
                 .servers
                 .iter()

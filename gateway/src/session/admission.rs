@@ -149,13 +149,16 @@ impl Admission {
             activity: Arc::clone(&activity),
         };
         match self.table.register(session) {
-            Ok((guard, commands)) => Ok(Seat {
-                guard,
-                commands,
-                activity,
-                user: user.clone(),
-                network: None,
-            }),
+            Ok((guard, commands)) => {
+                guard.update(|facts| facts.accounting = Some(applicant.session.clone()));
+                Ok(Seat {
+                    guard,
+                    commands,
+                    activity,
+                    user: user.clone(),
+                    network: None,
+                })
+            }
             Err(error) => {
                 debug!(%error, "no seat");
                 Err(Refusal::new(RefuseReason::Busy))
@@ -195,7 +198,16 @@ impl Admission {
                     "accepted"
                 );
                 match self.admit(&mut seat, &authorization) {
-                    Ok(grant) => Decision::Admit(Box::new(grant)),
+                    Ok(grant) => {
+                        let address = grant.network.address;
+                        let accounting = self.table.accounting();
+                        let account =
+                            accounting.account(&applicant, &authorization, method, address);
+                        if let Some(account) = account {
+                            seat.guard.set_account(account);
+                        }
+                        Decision::Admit(Box::new(grant))
+                    }
                     Err(refusal) => Decision::Refuse(refusal),
                 }
             }

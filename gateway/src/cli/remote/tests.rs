@@ -72,6 +72,7 @@ fn session() -> Session {
         address: Some("10.99.0.2".to_owned()),
         remote: "203.0.113.4:51022".to_owned(),
         rx_bytes: 50_331_648,
+        accounting_id: Some("8f31c2aa-67439f12".to_owned()),
         method: Some("mschapv2".to_owned()),
         server: Some("nps1".to_owned()),
         auth_ms: Some(11_240),

@@ -1,7 +1,7 @@
 //! The table itself.
 
 use causeway_proto::aaa::{AuthMethod, RefuseReason};
-use causeway_proto::radius::{Discard, RadiusResult};
+use causeway_proto::radius::{Discard, RadiusResult, dynamic_authorization};
 use causeway_proto::sstp::EndReason;
 use causeway_proto::terminate::TerminateCause;
 use metrics::{Label, Unit};
@@ -22,7 +22,7 @@ const NONE: Labels = Labels::Every(&[]);
 const PROTOCOL: (&str, Values) = ("protocol", Values::Words(&["sstp"]));
 const DIRECTION: (&str, Values) = ("direction", Values::Words(&["rx", "tx"]));
 const SERVER: (&str, Values) = ("server", Values::Servers);
-const KIND: (&str, Values) = ("kind", Values::Words(&["auth"]));
+const KIND: (&str, Values) = ("kind", Values::Words(&["auth", "acct"]));
 const AUTH: Labels = Labels::Every(&[
     PROTOCOL,
     ("method", Values::Listed(methods)),
@@ -322,6 +322,37 @@ pub const TABLE: &[Metric] = &[
         "Requests waiting for a reply (of 256 identifiers for each source port).",
         Labels::Every(&[SERVER]),
     ),
+    gauge(
+        "causeway_radius_accounting_queue_records",
+        "Accounting records not acknowledged yet.",
+        NONE,
+    ),
+    gauge(
+        "causeway_radius_accounting_journal_up",
+        "1 while accounting records are kept on disk, 0 while in memory only or not at all.",
+        NONE,
+    ),
+    counter(
+        "causeway_radius_accounting_dropped_total",
+        "Accounting records that were given up because the queue was full, by status.",
+        Labels::Every(&[(
+            "status",
+            Values::Words(&["start", "interim", "stop", "on", "off"]),
+        )]),
+    ),
+    counter(
+        "causeway_radius_dynauth_requests_total",
+        "Disconnect-Request and CoA-Request messages answered, repetitions not counted.",
+        Labels::Every(&[
+            ("type", Values::Words(&["disconnect", "coa"])),
+            ("result", Values::Words(&["ack", "nak"])),
+        ]),
+    ),
+    counter(
+        "causeway_radius_dynauth_dropped_total",
+        "Datagrams to the listener for dynamic authorization that got no answer, by reason.",
+        Labels::Every(&[("reason", Values::Listed(dynauth_discards))]),
+    ),
     counter(
         "causeway_log_events_dropped_total",
         "Log events dropped because the writer was behind.",
@@ -447,6 +478,15 @@ fn radius_results() -> Vec<&'static str> {
         .iter()
         .map(|result| result.as_str())
         .collect()
+}
+
+fn dynauth_discards() -> Vec<&'static str> {
+    let mut words: Vec<_> = dynamic_authorization::Discard::ALL
+        .iter()
+        .map(|why| why.as_str())
+        .collect();
+    words.push("unlisted");
+    words
 }
 
 fn radius_discards() -> Vec<&'static str> {

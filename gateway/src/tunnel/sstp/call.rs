@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use causeway_proto::aaa::{Applicant, Credentials, Decision, TunnelKind};
 use causeway_proto::crypto::Rng;
@@ -161,7 +161,7 @@ impl Call {
             tunnel: TunnelKind::Sstp,
             remote: connection.remote,
             local: connection.local,
-            session: id.to_string(),
+            session: id.accounting_id(unix_now()),
             nas_port: id.number(),
             correlation: connection.correlation,
             ras_client_version: None,
@@ -449,6 +449,13 @@ impl Call {
             debug!("the client took no more octets");
         }
     }
+}
+
+/// The time in seconds of Unix time.
+fn unix_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// Waits for the decision that is pending; for ever when none is.
