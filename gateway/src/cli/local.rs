@@ -4,7 +4,6 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use crate::auth::{Change, UserFile};
-use crate::cli::output::NoSecret;
 use crate::cli::{Config, Exit, Output, Serve};
 use crate::config::{self, Base, Colours, Options, Scope};
 use crate::startup::{self, Run, chain};
@@ -70,16 +69,10 @@ pub(super) fn config(command: &Config, quiet: bool, out: &mut Output<'_>) -> Exi
 
 /// `causeway users add`.
 pub(super) fn add_user(name: &str, file: &Path, out: &mut Output<'_>) -> Exit {
-    let password = match out.ask_secret(&format!("Password for {name}")) {
+    let password = match out.ask_new_secret(&format!("Password for {name}")) {
         Ok(password) => password,
         Err(why) => {
-            out.error(match why {
-                NoSecret::Empty => "no password was given",
-                NoSecret::Different => "the two passwords differ; nothing was changed",
-                NoSecret::Shown => {
-                    "the terminal would show the password; pass it on standard input instead"
-                }
-            });
+            out.error(why.as_str());
             return Exit::Failure;
         }
     };

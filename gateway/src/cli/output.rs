@@ -37,6 +37,20 @@ pub enum NoSecret {
     Shown,
 }
 
+impl NoSecret {
+    /// Returns it in words.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "no password was given",
+            Self::Different => "the two passwords differ; nothing was changed",
+            Self::Shown => {
+                "the terminal would show the password; pass it on standard input instead"
+            }
+        }
+    }
+}
+
 /// Whether the reader of the result is still there.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Reader {
@@ -123,26 +137,39 @@ impl<'a> Output<'a> {
     /// # Errors
     ///
     /// When there is none.
+    pub fn ask_new_secret(&mut self, question: &str) -> Result<Zeroizing<String>, NoSecret> {
+        self.read_secrets(&[question, "Again"])
+    }
+
+    /// Reads a secret that exists: unseen from a terminal, else one line of standard input.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
     pub fn ask_secret(&mut self, question: &str) -> Result<Zeroizing<String>, NoSecret> {
+        self.read_secrets(&[question])
+    }
+
+    /// Reads the same secret once for each question.
+    fn read_secrets(&mut self, questions: &[&str]) -> Result<Zeroizing<String>, NoSecret> {
         let Some(answers) = self.answers.as_mut() else {
             return read_secret(&mut io::stdin().lock()).ok_or(NoSecret::Empty);
         };
         let dark = self.typed.then(|| Dark::new(io::stdin())).transpose();
         let _dark = dark.map_err(|_no_terminal| NoSecret::Shown)?;
-        let mut read = |question: &str| {
-            write!(self.err, "{question}: ")
+        let mut secret: Option<Zeroizing<String>> = None;
+        for question in questions {
+            let read = write!(self.err, "{question}: ")
                 .and_then(|()| self.err.flush())
                 .ok()
                 .and_then(|()| read_secret(*answers))
-                .ok_or(NoSecret::Empty)
-        };
-        let first = read(question)?;
-        let second = read("Again")?;
-        if first == second {
-            Ok(first)
-        } else {
-            Err(NoSecret::Different)
+                .ok_or(NoSecret::Empty)?;
+            if secret.is_some_and(|before| before != read) {
+                return Err(NoSecret::Different);
+            }
+            secret = Some(read);
         }
+        secret.ok_or(NoSecret::Empty)
     }
 
     /// Asks whether to go on.
