@@ -46,7 +46,7 @@ pub enum Run {
 /// Runs the gateway until it is told to stop.
 #[must_use]
 pub fn serve(run: &Run) -> Exit {
-    let config = match configuration(run) {
+    let mut config = match configuration(run) {
         Ok(config) => config,
         Err(exit) => return exit,
     };
@@ -166,6 +166,38 @@ fn serve_with(
     let exit = runtime.block_on(run_until_stopped(run, config, prepared));
     runtime.shutdown_timeout(Duration::from_secs(1));
     exit
+}
+
+/// Says which of the files that are read while the gateway runs were for root's eyes: the plain user that it is now sees
+/// no new certificate in them, and no changed configuration.
+fn warn_of_forbidden_files(run: &Run, config: &Config, user: &str) {
+    let mut files = Vec::new();
+    if let Run::File(path) = run {
+        files.push(path.as_path());
+    }
+    if let Some(certificate) = &config.sstp.certificate {
+        files.push(&certificate.chain);
+        if let SecretRef::File(key) = &certificate.key {
+            files.push(key);
+        }
+    }
+    if let config::Users::File(path) = &config.users {
+        files.push(path);
+    }
+    for server in &config.radius.servers {
+        if let SecretRef::File(path) = &server.secret {
+            files.push(path);
+        }
+    }
+    for file in privileges::forbidden(files) {
+        warn!(
+            code = "E0109",
+            file = %file.display(),
+            user,
+            "the user that the gateway runs as cannot read this file, so a new version of it will not be seen; \
+             chown it to that user, let the folders above it be entered, or pass it with LoadCredential= of systemd"
+        );
+    }
 }
 
 /// Makes the runtime of the control plane.
