@@ -153,12 +153,13 @@ impl Server {
             });
         }
         // Answers that are on their way (to the request that stops us, above all) still go out.
-        if tokio::time::timeout(Duration::from_secs(1), async {
-            while connections.join_next().await.is_some() {}
-        })
-        .await
-        .is_err()
-        {}
+        let answered = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(Duration::from_secs(1), answered)
+            .await
+            .is_err()
+        {
+            debug!("an answer did not go out in time");
+        }
         drop(self.file);
     }
 }
@@ -168,12 +169,17 @@ fn is_alive(path: &Path) -> io::Result<bool> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     match socket.connect(&SockAddr::unix(path)?) {
         Ok(()) => Ok(true),
-        Err(error) => match error.kind() {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => Ok(false),
-            // Its listener is there, and has no room for one more.
-            io::ErrorKind::WouldBlock => Ok(true),
-            _ => Err(error),
-        },
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
+            ) =>
+        {
+            Ok(false)
+        }
+        // Its listener is there, and has no room for one more.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+        Err(error) => Err(error),
     }
 }
 
