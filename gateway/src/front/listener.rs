@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use causeway_proto::sstp::http::{self, MAX_HEAD, RequestHead, StatusCode};
 use rustls::{AlertDescription, Error as TlsError, PeerIncompatible};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -198,8 +198,15 @@ impl Front {
         let turn = self.pace.turn(arrival.remote.ip(), Instant::now());
         if matches!(turn, Turn::Later(_)) {
             reached(&arrival.ticket, stage, Stage::Waiting);
-            if timeout_at(deadline, turn.come()).await.is_err() {
-                return Err(Failure::Tls(TlsFailure::RateLimited));
+            tokio::select! {
+                biased;
+                // Who resets meanwhile costs nobody a turn.
+                _ = stream.ready(Interest::ERROR) => {
+                    return Err(Failure::Tls(TlsFailure::Closed));
+                }
+                come = timeout_at(deadline, turn.come()) => if come.is_err() {
+                    return Err(Failure::Tls(TlsFailure::RateLimited));
+                },
             }
             reached(&arrival.ticket, stage, Stage::Tls);
         }

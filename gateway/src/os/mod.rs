@@ -13,7 +13,7 @@ pub mod systemd;
 pub mod tcp;
 pub mod terminal;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod tun;
 pub mod vnet;
 pub mod wide;

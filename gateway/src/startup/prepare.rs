@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use super::error::StartupError;
 use super::gateway::Parts;
+use super::translate;
 use crate::config::Config;
 use crate::control::server::Server;
 use crate::observe::metrics::{self, Names};
@@ -51,6 +52,7 @@ pub fn prepare(
     let mut config = config.clone();
     let mut notes = Vec::new();
     let (listeners, admin) = listeners(&mut config, ports)?;
+    let certificates = translate::certificates(&config, &config.sstp.listen)?;
     let mut undo = Undo::default();
     let mut peer = None;
     // On a thread of its own: a namespace that it enters is its alone, and the device stays there.
@@ -83,6 +85,7 @@ pub fn prepare(
             listeners,
             admin,
             control,
+            certificates,
             device,
             metrics,
         },
