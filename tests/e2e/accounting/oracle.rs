@@ -225,6 +225,15 @@ impl Dynamic {
     }
 }
 
+/// Returns whether FreeRADIUS's client is not here, and says so.
+fn no_radclient() -> bool {
+    let missing = Command::new("radclient").arg("-v").output().is_err();
+    if missing {
+        println!("skipped: no radclient");
+    }
+    missing
+}
+
 fn signed(attributes: &str, age: u64) -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -239,6 +248,9 @@ fn signed(attributes: &str, age: u64) -> String {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs radclient"]
 async fn radclient_ends_a_session_by_id_user_and_address() {
+    if no_radclient() {
+        return;
+    }
     let gateway = Dynamic::start("127.0.0.1/32");
     let (bob, mut to_bob) = gateway.up(2, "bob");
     for row in 0..3 {
@@ -271,6 +283,9 @@ async fn radclient_ends_a_session_by_id_user_and_address() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs radclient"]
 async fn radclient_is_not_heard_with_a_wrong_secret_an_old_clock_or_from_elsewhere() {
+    if no_radclient() {
+        return;
+    }
     let gateway = Dynamic::start("127.0.0.1/32");
     let (_alice, mut to_alice) = gateway.up(1, "alice");
     let name = "User-Name = \"alice\"";
@@ -293,6 +308,9 @@ async fn radclient_is_not_heard_with_a_wrong_secret_an_old_clock_or_from_elsewhe
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs radclient"]
 async fn radclient_shortens_a_session() {
+    if no_radclient() {
+        return;
+    }
     let gateway = Dynamic::start("127.0.0.1/32");
     let (_alice, mut to_alice) = gateway.up(1, "alice");
     let change = signed("User-Name = \"alice\"\nSession-Timeout = 1", 0);
