@@ -128,12 +128,11 @@ pub(super) fn read(path: &Path) -> io::Result<Contents> {
     }
     while !r.is_empty() {
         let left = r.remaining();
-        match next(&mut r) {
-            Ok(entry) => contents.apply(entry),
-            Err(_) => {
-                contents.torn = left;
-                break;
-            }
+        if let Ok(entry) = next(&mut r) {
+            contents.apply(entry);
+        } else {
+            contents.torn = left;
+            break;
         }
     }
     Ok(contents)
@@ -308,7 +307,7 @@ impl Journal {
     /// Writes a new file with these entries in place of the old one; whatever happens, one of them is there whole.
     pub(super) fn rewrite(&mut self, entries: &[Entry]) -> io::Result<()> {
         self.file = None;
-        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let folder = self.path.parent().unwrap_or_else(|| Path::new("."));
         fs::create_dir_all(folder)?;
         let fresh = self.path.with_extension("new");
         let mut file = OpenOptions::new()

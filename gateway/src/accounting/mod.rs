@@ -206,6 +206,10 @@ impl Accounting {
     }
 
     /// Orders the Stop of a session that has just ended.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "closing a session twice must not compile"
+    )]
     pub fn close(&self, opened: Opened, cause: TerminateCause) {
         if let Some(shared) = &self.0 {
             shared.send(Order::Close {

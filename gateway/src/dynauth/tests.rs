@@ -142,6 +142,10 @@ fn read(answer: &[u8]) -> (Code, Option<u32>) {
 const END: SessionCommand = SessionCommand::Terminate(TerminateCause::DynamicAuthorization);
 const ACK: Option<(Code, Option<u32>)> = Some((Code::DISCONNECT_ACK, None));
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it is compared with what was answered"
+)]
 const fn nak(cause: u32) -> Option<(Code, Option<u32>)> {
     Some((Code::DISCONNECT_NAK, Some(cause)))
 }

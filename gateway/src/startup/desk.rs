@@ -265,7 +265,10 @@ impl Desk {
         }
         let all = self.table.snapshot();
         all.into_iter()
-            .filter(|view| !prefix.is_empty() && view.id.to_string().starts_with(prefix))
+            .filter(|view| {
+                let whole = view.facts.accounting.as_deref() == Some(prefix);
+                whole || (!prefix.is_empty() && view.id.to_string().starts_with(prefix))
+            })
             .collect()
     }
 

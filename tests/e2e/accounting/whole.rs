@@ -131,11 +131,13 @@ async fn log_in(gateway: &Whole) -> Tunnel {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_reported_of_a_session_is_what_it_was() {
-    let mut script = Script::default();
-    script.attributes = vec![
-        (AttributeType::CLASS, b"of nps".to_vec()),
-        (AttributeType::CLASS, b"and another".to_vec()),
-    ];
+    let script = Script {
+        attributes: vec![
+            (AttributeType::CLASS, b"of nps".to_vec()),
+            (AttributeType::CLASS, b"and another".to_vec()),
+        ],
+        ..Script::default()
+    };
     let auth = RadiusServer::start(script).unwrap();
     let acct = AccountingServer::start(0, 0).unwrap();
     let folder = tempfile::tempdir().unwrap();

@@ -217,11 +217,9 @@ pub fn encode_request(
 fn push_usage(list: &mut AttributeList, record: &Record) {
     let usage = &record.usage;
     let halves = |octets: u64| {
-        let [a, b, c, d, e, f, g, h] = octets.to_be_bytes();
-        (
-            u32::from_be_bytes([a, b, c, d]),
-            u32::from_be_bytes([e, f, g, h]),
-        )
+        // The mask leaves what fits.
+        let half = |octets: u64| u32::try_from(octets & 0xffff_ffff).unwrap_or(u32::MAX);
+        (half(octets >> 32), half(octets))
     };
     let (up_high, up_low) = halves(usage.up_octets);
     let (down_high, down_low) = halves(usage.down_octets);

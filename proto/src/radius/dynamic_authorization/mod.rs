@@ -2,7 +2,7 @@
 //!
 //! - [`verify`]: is it from who knows the secret? What is not gets no answer.
 //! - [`Request`]: which session, and what is wanted; [`ErrorCause`]: why not
-//! - [`respond`]: the ACK or NAK, with a Message-Authenticator
+//! - [`respond()`]: the ACK or NAK, with a Message-Authenticator
 //! - [`Answered`]: what was answered, so that a request that comes twice acts once
 //!
 //! A Message-Authenticator is demanded, because the request authenticator alone is a bare MD5 (CVE-2024-3596), and an

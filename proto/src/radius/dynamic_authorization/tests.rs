@@ -45,6 +45,10 @@ fn dated(list: &mut AttributeList) -> &mut AttributeList {
     list.push_u32(AttributeType::EVENT_TIMESTAMP, u32::try_from(NOW).unwrap())
 }
 
+#[expect(
+    clippy::unwrap_in_result,
+    reason = "the error is what the request is refused for"
+)]
 fn read(code: Code, add: Add<'_>) -> Result<Request, u32> {
     let bytes = request(code, add);
     let packet = verify(&bytes, NOW, SECRET).unwrap();
@@ -260,6 +264,7 @@ fn an_answer_is_signed_and_brings_the_proxys_state_back() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "any instant will do")]
 fn an_answer_is_kept_for_as_long_as_its_request_can_come_again() {
     let start = Instant::now();
     let mut answered = Answered::default();

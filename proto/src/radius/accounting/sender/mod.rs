@@ -112,16 +112,15 @@ impl Sender {
             self.drop_entry(now, last, Dropped::Superseded);
         }
         if self.entries.len() >= self.config.queue_max {
-            match self.interims.first().copied() {
-                Some(oldest) => self.drop_entry(now, oldest, Dropped::Full),
-                None => {
-                    self.events.push_back(Event::Dropped {
-                        seq,
-                        status: record.status,
-                        why: Dropped::Full,
-                    });
-                    return;
-                }
+            if let Some(oldest) = self.interims.first().copied() {
+                self.drop_entry(now, oldest, Dropped::Full);
+            } else {
+                self.events.push_back(Event::Dropped {
+                    seq,
+                    status: record.status,
+                    why: Dropped::Full,
+                });
+                return;
             }
         }
         if record.status == Status::Interim {
