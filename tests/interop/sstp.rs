@@ -3,6 +3,8 @@
 //! `cargo test -p tests --test interop_sstp -- --include-ignored`, as root; `CAUSEWAY_INTEROP_LONG=1` moves 100 MB
 //! where otherwise 10 are moved, and waits 45 s for every method.
 
+use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -131,6 +133,108 @@ fn a_wrong_password_is_told_as_691() {
         "the password is in the log"
     );
     client(&lab, "mschap-v2").run().assert_ok();
+}
+
+/// A certificate of 8 KB, by the authority that FreeRADIUS believes.
+fn large_certificate(radius: &FreeRadius<'_>, folder: &Path, user: &str) {
+    let names: Vec<String> = (0..400)
+        .map(|n| format!("DNS:host-{n:03}.vpn.test"))
+        .collect();
+    let extensions = format!(
+        "extendedKeyUsage=clientAuth\nsubjectAltName={}\n",
+        names.join(",")
+    );
+    std::fs::write(folder.join("large.ext"), extensions).unwrap();
+    let openssl = |arguments: &[&str]| {
+        let done = Command::new("openssl")
+            .args(arguments)
+            .current_dir(folder)
+            .output();
+        let done = done.unwrap();
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    };
+    let subject = format!("/CN={}", user.get(..60).unwrap_or(user));
+    let (ca, key) = (radius.pki("ca.pem"), radius.pki("ca.key"));
+    openssl(&[
+        "req",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        "large.key",
+        "-out",
+        "large.csr",
+        "-subj",
+        &subject,
+    ]);
+    openssl(&[
+        "x509",
+        "-req",
+        "-in",
+        "large.csr",
+        "-CA",
+        ca.to_str().unwrap(),
+        "-CAkey",
+        key.to_str().unwrap(),
+        "-CAcreateserial",
+        "-days",
+        "30",
+        "-extfile",
+        "large.ext",
+        "-out",
+        "large.pem",
+    ]);
+}
+
+#[test]
+#[ignore = "needs root, user-mode Linux, sstp-client, FreeRADIUS"]
+fn eap_tls_logs_in_by_certificate_in_fragments() {
+    need!(missing(), lacks("freeradius"));
+    let lab = Lab::new();
+    let radius = FreeRadius::start(&lab);
+    let settings = Settings {
+        auth: &["eap"],
+        radius_port: Some(FreeRadius::PORT),
+        ..Settings::default()
+    };
+    let mut gateway = Gateway::start(&lab, &settings);
+    // Two authorities: the gateway's for TLS, the RADIUS server's inside of EAP.
+    let both =
+        [lab.path("pki/ca.pem"), radius.pki("ca.pem")].map(|file| std::fs::read(file).unwrap());
+    std::fs::write(lab.path("both.pem"), both.concat()).unwrap();
+    let long = format!("{}@vpn.test", "u".repeat(190));
+    large_certificate(&radius, &lab.path(""), &long);
+    for (user, certificate, key) in [
+        (
+            "cert-user@vpn.test",
+            radius.pki("client.pem"),
+            radius.pki("client.key"),
+        ),
+        (long.as_str(), lab.path("large.pem"), lab.path("large.key")),
+    ] {
+        let inside = |file: &Path| format!("$IN/{}", file.file_name().unwrap().to_str().unwrap());
+        let outcome = client(&lab, "eap")
+            .put(lab.path("both.pem"))
+            .put(certificate.clone())
+            .put(key.clone())
+            .with("--ca", "$IN/both.pem")
+            .with("--user", user)
+            .with("--cert", &inside(&certificate))
+            .with("--key", &inside(&key))
+            .with("--ping", BEHIND)
+            .run();
+        outcome.assert_ok();
+    }
+    let log = radius.log();
+    assert!(
+        log.matches("Received Access-Request").count() >= 12,
+        "no fragments: {log}"
+    );
+    assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
 }
 
 #[test]

@@ -70,6 +70,22 @@ impl Hlak {
         }
     }
 
+    /// Makes the key as pppd before 2.5 and the clients behind it do after EAP-TLS: it keeps 16 octets of each key.
+    ///
+    /// Both halves are of the same secret that [`Hlak::from_keys`] takes 32 octets of in one piece, and 32 octets remain:
+    /// whoever can make this key has passed the inner authentication. `None` for keys of another length, which have one
+    /// form only.
+    #[must_use]
+    pub fn from_halves(keys: &InnerKeys) -> Option<Self> {
+        let half = |key: &SecretBytes| key.expose().get(..16).map(<[u8]>::to_vec);
+        if keys.recv.len() < 32 || keys.send.len() < 32 {
+            return None;
+        }
+        let halves = [half(&keys.recv)?, half(&keys.send)?].map(SecretBytes::new);
+        let [recv, send] = &halves;
+        Some(Self::from_parts(&[recv, send]))
+    }
+
     fn from_parts(parts: &[&SecretBytes]) -> Self {
         let mut key = Zeroizing::new([0; 32]);
         let octets = parts.iter().flat_map(|part| part.expose());
@@ -153,7 +169,8 @@ pub fn verify_mac(
 ) -> Result<(), Mismatch> {
     let (_, found) = packet.split_at(CONNECTED_LEN - MAC_LEN);
     let fits = |hlak: &Hlak| same(found, &compound_mac(hash, hlak, packet));
-    if fits(&Hlak::from_keys(keys)) {
+    let halves = keys.and_then(Hlak::from_halves);
+    if fits(&Hlak::from_keys(keys)) || halves.is_some_and(|hlak| fits(&hlak)) {
         return Ok(());
     }
     let guess = keys.and_then(|keys| {

@@ -13,6 +13,7 @@ use super::{Lab, eventually, read, script};
 pub struct Guest<'a> {
     lab: &'a Lab,
     options: Vec<String>,
+    files: Vec<PathBuf>,
     seconds: u32,
 }
 
@@ -23,6 +24,7 @@ impl<'a> Guest<'a> {
         Self {
             lab,
             options: vec!["--ca".into(), "$IN/ca.pem".into()],
+            files: vec![lab.path("pki/ca.pem")],
             seconds: 60,
         }
     }
@@ -38,6 +40,13 @@ impl<'a> Guest<'a> {
     #[must_use]
     pub fn flag(mut self, option: &str) -> Self {
         self.options.push(option.to_owned());
+        self
+    }
+
+    /// Puts a file into the guest, as `$IN/` and its name.
+    #[must_use]
+    pub fn put(mut self, file: PathBuf) -> Self {
+        self.files.push(file);
         self
     }
 
@@ -61,11 +70,11 @@ impl<'a> Guest<'a> {
         let stdout = folder.join("stdout");
         let stderr = folder.join("stderr");
         let mut command = script("guest.sh");
-        command.args(["--netns", self.lab.namespace(), "--mem", "512M", "--put"]);
-        command
-            .arg(self.lab.path("pki/ca.pem"))
-            .arg("--out")
-            .arg(folder.join("out"));
+        command.args(["--netns", self.lab.namespace(), "--mem", "512M"]);
+        for file in &self.files {
+            command.arg("--put").arg(file);
+        }
+        command.arg("--out").arg(folder.join("out"));
         command.args(["--timeout", &self.seconds.to_string()]);
         command
             .arg(super::scripts().join("guest/sstpc-connect.sh"))

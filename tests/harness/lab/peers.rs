@@ -93,6 +93,12 @@ impl<'a> FreeRadius<'a> {
         Self { lab }
     }
 
+    /// A file of the certification authority that it believes.
+    #[must_use]
+    pub fn pki(&self, name: &str) -> PathBuf {
+        super::cache().join("pki").join(name)
+    }
+
     /// Its debug log.
     #[must_use]
     pub fn log(&self) -> String {

@@ -217,6 +217,27 @@ fn a_wrong_mac_is_explained_but_never_accepted() {
 }
 
 #[test]
+fn a_client_that_keeps_half_of_each_long_key_is_bound_as_well() {
+    let server = keys(V3_RECV, V1_HLAK).unwrap();
+    let halves = |recv: &str, send: &str| keys(&recv[..32], &send[..32]).unwrap();
+    let verify = |client: &InnerKeys, server: &InnerKeys| {
+        let mut packet = VECTORS[0].packet();
+        let hlak = Hlak::from_keys(Some(client));
+        let mac = compound_mac(HashProtocol::Sha256, &hlak, &packet);
+        packet[CONNECTED_LEN - MAC_LEN..].copy_from_slice(&mac);
+        verify_mac(HashProtocol::Sha256, &packet, Some(server))
+    };
+    assert_eq!(verify(&halves(V3_RECV, V1_HLAK), &server), Ok(()));
+    // The other way round, or of somebody else's keys: no.
+    assert!(verify(&halves(V1_HLAK, V3_RECV), &server).is_err());
+    assert!(verify(&halves(V3_RECV, V2_HLAK), &server).is_err());
+    // Short keys have one form.
+    assert!(Hlak::from_halves(&keys(D3_RECV, D3_SEND).unwrap()).is_none());
+    assert!(Hlak::from_halves(&keys(V3_RECV, D3_SEND).unwrap()).is_none());
+    assert!(Hlak::from_halves(&keys(V3_RECV, "").unwrap()).is_none());
+}
+
+#[test]
 fn keys_follow_one_rule() {
     let hlak = |recv: &str, send: &str| hlak_of(keys(recv, send).as_ref());
     assert_eq!(hlak_of(None), vec![0; 32]);
