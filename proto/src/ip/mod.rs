@@ -5,6 +5,7 @@
 //! IPv6 is not read here.
 
 pub mod checksum;
+pub mod filter;
 pub mod icmp;
 pub mod mss;
 mod packet;
