@@ -21,6 +21,7 @@ pub const TARGETS: &[Target] = &[
     ("decode_eap", decode::eap::eap),
     ("decode_radius", decode::radius::radius),
     ("decode_ip", decode::ip::ip),
+    ("decode_filter", decode::filter::filter),
     ("decode_vnet", decode::vnet::vnet),
     ("machine_coalesce", machine::coalesce::coalesce),
     (

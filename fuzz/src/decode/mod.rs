@@ -1,6 +1,7 @@
 //! Wire formats: decode, encode, decode again, compare.
 
 pub mod eap;
+pub mod filter;
 pub mod http;
 pub mod ip;
 pub mod ppp;
