@@ -1,4 +1,5 @@
 mod filters;
+mod pools;
 
 use super::*;
 
