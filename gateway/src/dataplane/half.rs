@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, Write};
 use std::net::{Ipv4Addr, Shutdown};
 use std::sync::Arc;
 
+use causeway_proto::ip::filter::Filter;
 use causeway_proto::ip::icmp::{self, IcmpError};
 use causeway_proto::ip::{IpPacket, mss};
 
@@ -22,6 +23,7 @@ pub(crate) struct Route {
     pub(crate) address: Ipv4Addr,
     pub(crate) mtu: u16,
     pub(crate) mss: u16,
+    pub(crate) filter: Option<Arc<Filter>>,
 }
 
 /// The sending half of a session.
