@@ -283,13 +283,15 @@ impl Downlink {
         }
         let mtu = half.route.mtu;
         if train.len_of(0) > usize::from(mtu) {
-            tools.tally.add(Counter::TooBig, count as u64);
             if train.packet().dont_fragment() {
+                tools.tally.add(Counter::TooBig, count as u64);
                 tools.answer(IcmpError::FragmentationNeeded { mtu }, train.packet());
+                return;
             }
-            return;
+            half.enqueue_fragments(&train, tools);
+        } else {
+            half.enqueue(&train, tools);
         }
-        half.enqueue(&train, tools);
         if !half.dirty {
             half.dirty = true;
             self.dirty.push(slot);

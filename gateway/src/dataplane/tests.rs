@@ -1,6 +1,7 @@
 //! The threads as a whole, between TLS clients over loopback and a device in memory.
 
 mod filters;
+mod fragments;
 mod rig;
 
 use std::io::Write;

@@ -124,6 +124,11 @@ impl<'a> IpPacket<'a> {
         self.octets
     }
 
+    /// Returns the fixed part of the header.
+    pub(super) const fn header(&self) -> &'a [u8; FIXED] {
+        self.header
+    }
+
     /// Returns the header with its options.
     #[must_use]
     #[inline]
