@@ -269,3 +269,6 @@ async fn hand_over(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
