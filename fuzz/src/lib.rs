@@ -23,6 +23,7 @@ pub const TARGETS: &[Target] = &[
     ("decode_radius_accounting", decode::accounting::accounting),
     ("decode_radius_dynauth", decode::dynauth::dynauth),
     ("decode_ip", decode::ip::ip),
+    ("decode_filter", decode::filter::filter),
     ("decode_vnet", decode::vnet::vnet),
     ("machine_coalesce", machine::coalesce::coalesce),
     (

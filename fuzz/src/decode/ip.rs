@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use causeway_proto::ip::fragment::Fragments;
 use causeway_proto::ip::icmp::{IcmpError, append_error};
 use causeway_proto::ip::{IpPacket, mss};
 
@@ -40,6 +41,28 @@ pub fn ip(bytes: &[u8]) {
         }
     }
     clamped(bytes);
+    fragmented(packet);
+}
+
+fn fragmented(packet: IpPacket<'_>) {
+    for mtu in [68, 576, 1400] {
+        let Some(mut fragments) = Fragments::new(packet, mtu) else {
+            assert!(packet.dont_fragment());
+            return;
+        };
+        let (mut out, mut payload) = (Vec::new(), Vec::new());
+        while fragments.poll_transmit(&mut out) {
+            let fragment = IpPacket::decode(&out).expect("our own packet");
+            assert!(out.len() <= usize::from(mtu));
+            payload.extend_from_slice(fragment.payload());
+            out.clear();
+        }
+        assert!(
+            packet.payload().starts_with(&payload),
+            "something else came out"
+        );
+        assert!(packet.is_later_fragment() || payload.len() == packet.payload().len());
+    }
 }
 
 fn clamped(bytes: &[u8]) {

@@ -3,6 +3,7 @@
 pub mod accounting;
 pub mod dynauth;
 pub mod eap;
+pub mod filter;
 pub mod http;
 pub mod ip;
 pub mod ppp;

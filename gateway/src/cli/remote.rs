@@ -406,6 +406,7 @@ fn show_session(session: &Session, out: &mut Output<'_>) {
         ("tls", or_none(&session.tls)),
         ("crypto binding", or_none(&session.hash_protocol)),
         ("packing", or_none(&session.packing)),
+        ("filter", or_none(&session.filter)),
         ("correlation", or_none(&session.correlation)),
     ];
     let rows: Vec<Vec<String>> = rows

@@ -1,5 +1,6 @@
 //! What is legal in each table and foolish, or wrong, in all of them together; and the files that are named.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use rustls::pki_types::pem::PemObject as _;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use crate::auth::UserFile;
 use crate::os::credentials::{self, CredentialError};
 
 use super::report::Report;
@@ -106,12 +108,6 @@ pub(super) fn not_in_this_version(report: &mut Report) {
         .and_then(toml::Value::as_table);
     let names: Vec<_> = pools.into_iter().flat_map(|pools| pools.keys()).collect();
     paths.extend(names.into_iter().map(|name| format!("pools.{name}.ipv6")));
-    if report.layers.is_set("filters") {
-        report
-            .warning("E0213", "filters", "filters are not in this version")
-            .label("no packet is filtered")
-            .note("clients reach whatever this host routes to");
-    }
     for path in paths {
         if report.layers.is_set(&path) {
             report
@@ -131,9 +127,11 @@ pub(super) fn files(config: &Config, report: &mut Report) {
     }
     if config.radius.servers.is_empty()
         && let Users::File(path) = &config.users
-        && let Err(error) = credentials::read_private(path)
     {
-        secret_error("E0405", "users.file", &error, report);
+        match credentials::read_private(path) {
+            Ok(_) => check_users(path, config, report),
+            Err(error) => secret_error("E0405", "users.file", &error, report),
+        }
     }
     for (i, server) in config.radius.servers.iter().enumerate() {
         let path = format!("radius.servers[{i}].secret_file");
@@ -156,6 +154,40 @@ pub(super) fn files(config: &Config, report: &mut Report) {
     {
         let path = "radius.dynamic_authorization.secret_file";
         secret_error("E0401", path, &error, report);
+    }
+}
+
+/// Looks for pools and filters that users have and the configuration has not: their log-ins would be refused.
+fn check_users(path: &Path, config: &Config, report: &mut Report) {
+    let users = match UserFile::load(path) {
+        Ok(users) => users,
+        Err(error) => {
+            report
+                .error("E0405", "users.file", "the user file cannot be used")
+                .label(error.to_string());
+            return;
+        }
+    };
+    let mut missing: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+    for (user, pool, filter) in users.references() {
+        let pool = pool.filter(|name| !config.pools.has(name));
+        let filter = filter.filter(|name| !config.filters.contains_key(*name));
+        let names = pool.map(|name| ("pools", name)).into_iter();
+        for key in names.chain(filter.map(|name| ("filters", name))) {
+            missing.entry(key).or_default().push(user.display());
+        }
+    }
+    for ((table, name), mut users) in missing {
+        users.sort();
+        let what = table.trim_end_matches('s');
+        let title = format!("users have a {what} that is not configured");
+        report
+            .warning("E0406", "users.file", &title)
+            .label(format!("{what} {name:?} of {}", users.join(", ")))
+            .note("their log-ins are refused")
+            .help(format!(
+                "add `[{table}.{name}]`, or correct `{what}` in the user file"
+            ));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The pages of `causeway explain`.
 
 /// Each code with its page.
-const PAGES: [(&str, &str); 43] = [
+const PAGES: [(&str, &str); 46] = [
     ("E0101", include_str!("../../docs/errors/E0101.md")),
     ("E0102", include_str!("../../docs/errors/E0102.md")),
     ("E0103", include_str!("../../docs/errors/E0103.md")),
@@ -24,6 +24,8 @@ const PAGES: [(&str, &str); 43] = [
     ("E0211", include_str!("../../docs/errors/E0211.md")),
     ("E0212", include_str!("../../docs/errors/E0212.md")),
     ("E0213", include_str!("../../docs/errors/E0213.md")),
+    ("E0214", include_str!("../../docs/errors/E0214.md")),
+    ("E0215", include_str!("../../docs/errors/E0215.md")),
     ("E0301", include_str!("../../docs/errors/E0301.md")),
     ("E0302", include_str!("../../docs/errors/E0302.md")),
     ("E0303", include_str!("../../docs/errors/E0303.md")),
@@ -34,6 +36,7 @@ const PAGES: [(&str, &str); 43] = [
     ("E0403", include_str!("../../docs/errors/E0403.md")),
     ("E0404", include_str!("../../docs/errors/E0404.md")),
     ("E0405", include_str!("../../docs/errors/E0405.md")),
+    ("E0406", include_str!("../../docs/errors/E0406.md")),
     ("E0501", include_str!("../../docs/errors/E0501.md")),
     ("E0502", include_str!("../../docs/errors/E0502.md")),
     ("E0503", include_str!("../../docs/errors/E0503.md")),

@@ -52,6 +52,11 @@ pub use show::Scope;
 pub use sstp::{BindingHash, Certificate, MinTls, RecordPacking, Sstp};
 pub use users::Users;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use causeway_proto::ip::filter::Filter;
+
 /// Everything that is configured, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -67,6 +72,8 @@ pub struct Config {
     pub sstp: Sstp,
     /// Where users are, when there is no RADIUS server.
     pub users: Users,
+    /// What sessions may reach, by the names that an authenticator chooses from.
+    pub filters: BTreeMap<String, Arc<Filter>>,
     /// Who decides about users.
     pub radius: Radius,
     /// When a probe fails.

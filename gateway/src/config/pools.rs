@@ -21,6 +21,7 @@ pub(super) struct File {
     exclude: Vec<Text<Net4>>,
     ipv6: Vec<Text<Ipv6Net>>,
     sticky: Text<Time>,
+    framed_only: bool,
 }
 
 impl Default for File {
@@ -30,6 +31,7 @@ impl Default for File {
             exclude: Vec::new(),
             ipv6: Vec::new(),
             sticky: Time::seconds(30 * 86_400),
+            framed_only: false,
         }
     }
 }
@@ -47,7 +49,7 @@ pub(super) fn built_in() -> BTreeMap<String, File> {
 /// The addresses of clients.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Pools {
-    /// The pool for users of whom nothing else is said: `users`, or the first by name.
+    /// The pool for users of whom nothing else is said: `users`, or the first by name that is for everybody.
     pub default: PoolConfig,
     /// The others.
     pub others: Vec<PoolConfig>,
@@ -70,15 +72,17 @@ impl Pools {
 
 /// Returns `None` when there is no usable pool, which has been reported then.
 pub(super) fn check(files: BTreeMap<String, File>, report: &mut Report) -> Option<Pools> {
-    let default = if files.contains_key(DEFAULT) {
+    let open = |name: &str| files.get(name).is_some_and(|file| !file.framed_only);
+    let default = if open(DEFAULT) {
         Some(DEFAULT.to_owned())
     } else {
-        files.keys().next().cloned()
+        files.keys().find(|name| open(name)).cloned()
     };
     let Some(default) = default else {
         report
             .error("E0207", "pools", "there is no address pool")
-            .help("add `[pools.users]` with `ipv4 = [\"10.99.0.0/22\"]`");
+            .label("for users without an address of their own")
+            .help("add `[pools.users]` with `ipv4 = [\"10.99.0.0/22\"]`, without `framed_only`");
         return None;
     };
     let first = files.get(&default).and_then(|file| file.ipv4.first());
@@ -109,11 +113,13 @@ fn pool(name: &str, file: File, gateway: Ipv4Addr, report: &mut Report) -> Optio
         exclude,
         ipv6: _,
         sticky,
+        framed_only,
     } = file;
     let nets = |texts: Vec<Text<Net4>>| texts.into_iter().map(|text| text.0.0).collect::<Vec<_>>();
     let (ipv4, exclude) = (nets(ipv4), nets(exclude));
     let path = format!("pools.{name}.ipv4");
     let error = match PoolConfig::new(name, &ipv4, &exclude, gateway, sticky.duration()) {
+        Ok(pool) if framed_only => return Some(pool.framed_only()),
         Ok(pool) => return Some(pool),
         Err(error) => error,
     };

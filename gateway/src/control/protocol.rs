@@ -261,6 +261,9 @@ pub struct Session {
     pub hash_protocol: Option<String>,
     /// SSTP packets in a TLS record: `one` or `many`.
     pub packing: Option<String>,
+    /// The name of the filter in force.
+    #[serde(default)]
+    pub filter: Option<String>,
 }
 
 /// What a reload did.
@@ -316,6 +319,7 @@ impl From<&SessionView> for Session {
             tls: view.facts.tls.clone(),
             hash_protocol: view.facts.hash_protocol.map(str::to_owned),
             packing: view.facts.packing.map(str::to_owned),
+            filter: view.facts.filter.clone(),
         }
     }
 }

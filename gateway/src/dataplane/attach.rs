@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Arc;
 
 use causeway_proto::activity::Activity;
+use causeway_proto::ip::filter::Filter;
 use causeway_proto::sstp::Session;
 use causeway_proto::terminate::TerminateCause;
 use rustls::ServerConnection;
@@ -29,6 +30,8 @@ pub struct StreamSession {
     pub socket: TcpStream,
     /// Its TLS; it may hold plaintext that nobody has read.
     pub tls: ServerConnection,
+    /// What may pass; `None` is everything that may pass at all.
+    pub filter: Option<Arc<Filter>>,
     /// Plaintext that the machine has not consumed.
     pub unread: Vec<u8>,
     /// The protocol machine.
@@ -45,6 +48,7 @@ pub struct StreamSession {
 pub(crate) struct Entrant {
     pub(crate) address: Ipv4Addr,
     pub(crate) mtu: u16,
+    pub(crate) filter: Option<Arc<Filter>>,
     pub(crate) socket: TcpStream,
     pub(crate) tls: ServerConnection,
     pub(crate) unread: Vec<u8>,
@@ -59,6 +63,7 @@ impl From<StreamSession> for Entrant {
         Self {
             address: session.address,
             mtu: session.mtu,
+            filter: session.filter,
             socket: session.socket,
             tls: session.tls,
             unread: session.unread,
@@ -93,6 +98,13 @@ impl Attachment {
     /// Begins a polite end; `ended` is told when it is over.
     pub fn terminate(&self, cause: TerminateCause) {
         self.uplink.send(UpCommand::Terminate(self.key, cause));
+    }
+
+    /// Puts another filter in force, or none, from the threads' next look into their mailboxes on.
+    pub fn set_filter(&self, filter: Option<Arc<Filter>>) {
+        self.downlink
+            .send(DownCommand::SetFilter(self.key, filter.clone()));
+        self.uplink.send(UpCommand::SetFilter(self.key, filter));
     }
 }
 

@@ -37,6 +37,8 @@ pub enum Counter {
     Isolated,
     /// Dropped: for the gateway itself, and no ping.
     Gateway,
+    /// Dropped: the session's filter does not let it pass.
+    Filter,
     /// Dropped: no session has the destination.
     NoSession,
     /// Dropped: larger than the session takes.
@@ -51,7 +53,7 @@ pub enum Counter {
 
 impl Counter {
     /// Every counter.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Packets,
         Self::Octets,
         Self::TunReads,
@@ -68,6 +70,7 @@ impl Counter {
         Self::Blocked,
         Self::Isolated,
         Self::Gateway,
+        Self::Filter,
         Self::NoSession,
         Self::TooBig,
         Self::QueueFull,
@@ -76,7 +79,7 @@ impl Counter {
     ];
 
     /// The counters of dropped packets.
-    pub const DROPS: [Self; 12] = [
+    pub const DROPS: [Self; 13] = [
         Self::Malformed,
         Self::NotIpv4,
         Self::SourceAddress,
@@ -84,6 +87,7 @@ impl Counter {
         Self::Blocked,
         Self::Isolated,
         Self::Gateway,
+        Self::Filter,
         Self::NoSession,
         Self::TooBig,
         Self::QueueFull,
@@ -111,6 +115,7 @@ impl Counter {
             Self::Blocked => "blocked",
             Self::Isolated => "isolated",
             Self::Gateway => "gateway",
+            Self::Filter => "filter",
             Self::NoSession => "no_session",
             Self::TooBig => "too_big",
             Self::QueueFull => "queue_full",

@@ -3,6 +3,9 @@
 //! One thread reads the TUN until it has nothing more, or a budget is spent, and then sends what it has gathered: up
 //! to 64 KiB a write, in 16 KiB records. A socket that takes nothing more is left alone until it does; meanwhile its
 //! session's queue fills up to its cap and nobody else notices. This thread alone writes to the sockets.
+//!
+//! A session's filter looks at this direction too, by the sender: what the client may not reach does not reach the
+//! client either. It keeps no state, so a host that may be reached may also begin.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use causeway_proto::ip::PacketError;
+use causeway_proto::ip::filter::Filter;
 use causeway_proto::ip::icmp::IcmpError;
 use causeway_proto::timer::Deadlines;
 
@@ -31,6 +35,8 @@ pub(crate) enum DownCommand {
     Attach(Route),
     /// The session has control frames to send.
     Control(Key),
+    /// Put another filter in force.
+    SetFilter(Key, Option<Arc<Filter>>),
     /// Send the control frames and TLS's goodbye, then close.
     Finish(Key),
     /// Forget the session at once.
@@ -127,6 +133,9 @@ impl Downlink {
             match command {
                 DownCommand::Attach(route) => self.attach(route),
                 DownCommand::Control(key) => self.with(key, |half| half.control = true),
+                DownCommand::SetFilter(key, filter) => {
+                    self.with(key, |half| half.route.filter = filter);
+                }
                 DownCommand::Finish(key) => self.finish(key),
                 DownCommand::Remove(key) => self.forget(key),
                 DownCommand::Stop => return true,
@@ -267,15 +276,22 @@ impl Downlink {
             tools.answer(IcmpError::HostUnreachable, train.packet());
             return;
         };
-        let mtu = half.route.mtu;
-        if train.len_of(0) > usize::from(mtu) {
-            tools.tally.add(Counter::TooBig, count as u64);
-            if train.packet().dont_fragment() {
-                tools.answer(IcmpError::FragmentationNeeded { mtu }, train.packet());
-            }
+        let filter = half.route.filter.as_ref();
+        if filter.is_some_and(|filter| !filter.allows_back(train.packet())) {
+            tools.tally.add(Counter::Filter, count as u64);
             return;
         }
-        half.enqueue(&train, tools);
+        let mtu = half.route.mtu;
+        if train.len_of(0) > usize::from(mtu) {
+            if train.packet().dont_fragment() {
+                tools.tally.add(Counter::TooBig, count as u64);
+                tools.answer(IcmpError::FragmentationNeeded { mtu }, train.packet());
+                return;
+            }
+            half.enqueue_fragments(&train, tools);
+        } else {
+            half.enqueue(&train, tools);
+        }
         if !half.dirty {
             half.dirty = true;
             self.dirty.push(slot);

@@ -4,6 +4,8 @@ use std::io::{self, IoSlice, Write};
 use std::net::{Ipv4Addr, Shutdown};
 use std::sync::Arc;
 
+use causeway_proto::ip::filter::Filter;
+use causeway_proto::ip::fragment::Fragments;
 use causeway_proto::ip::icmp::{self, IcmpError};
 use causeway_proto::ip::{IpPacket, mss};
 
@@ -22,6 +24,7 @@ pub(crate) struct Route {
     pub(crate) address: Ipv4Addr,
     pub(crate) mtu: u16,
     pub(crate) mss: u16,
+    pub(crate) filter: Option<Arc<Filter>>,
 }
 
 /// The sending half of a session.
@@ -73,6 +76,9 @@ pub(crate) struct Tools {
     pub(crate) published: Arc<Published>,
     limiter: Limiter,
     reply: Vec<u8>,
+    /// A packet that is to be cut, and a piece of it.
+    whole: Vec<u8>,
+    piece: Vec<u8>,
     pub(crate) now_us: u64,
 }
 
@@ -115,6 +121,42 @@ impl Half {
             if !taken {
                 tools.tally.add(Counter::QueueFull, (count - index) as u64);
                 return;
+            }
+        }
+    }
+
+    /// Queues packets that are larger than the client takes, in fragments; those that do not fit into the queue take the
+    /// rest of their packet with them.
+    #[cold]
+    pub(crate) fn enqueue_fragments(&mut self, train: &Train<'_>, tools: &mut Tools) {
+        if self.state != State::Open {
+            return;
+        }
+        for index in 0..train.count() {
+            tools.whole.clear();
+            tools.whole.resize(train.len_of(index), 0);
+            train.write(index, &mut tools.whole);
+            let fragments = IpPacket::decode(&tools.whole)
+                .ok()
+                .and_then(|packet| Fragments::new(packet, self.route.mtu));
+            let Some(mut fragments) = fragments else {
+                tools.tally.add(Counter::TooBig, 1);
+                continue;
+            };
+            tools.piece.clear();
+            while fragments.poll_transmit(&mut tools.piece) {
+                let piece = &tools.piece;
+                let fits = u16::try_from(piece.len()).is_ok_and(|len| {
+                    self.queue
+                        .push(&mut tools.buffers, tools.now_us, len, |out| {
+                            out.copy_from_slice(piece);
+                        })
+                });
+                if !fits {
+                    tools.tally.add(Counter::QueueFull, 1);
+                    break;
+                }
+                tools.piece.clear();
             }
         }
     }
@@ -229,6 +271,8 @@ impl Tools {
             published,
             limiter: Limiter::default(),
             reply: Vec::new(),
+            whole: Vec::new(),
+            piece: Vec::new(),
             now_us: clock::precise_us(),
         }
     }

@@ -177,6 +177,7 @@ impl DataPlane {
         let Entrant {
             address,
             mtu,
+            filter,
             socket,
             tls,
             unread,
@@ -202,6 +203,7 @@ impl DataPlane {
             address,
             mtu,
             mss,
+            filter: filter.clone(),
         };
         if self.downlink.offer(DownCommand::Attach(route)).is_err() {
             return Err(AttachError::Busy);
@@ -210,6 +212,7 @@ impl DataPlane {
             stream,
             address,
             mss,
+            filter,
             call,
             rest: unread,
             ended: Some(ended),

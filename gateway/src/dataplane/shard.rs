@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use causeway_proto::ip::filter::Filter;
 use causeway_proto::terminate::TerminateCause;
 use causeway_proto::timer::Deadlines;
 use tokio::sync::oneshot;
@@ -27,6 +28,8 @@ pub(crate) enum UpCommand {
     Attach(Box<Connection>),
     /// End a session politely.
     Terminate(Key, TerminateCause),
+    /// Put another filter in force.
+    SetFilter(Key, Option<Arc<Filter>>),
     /// Forget a session at once.
     Detach(Key),
     /// End the thread.
@@ -38,6 +41,7 @@ pub(crate) struct Connection {
     pub(crate) stream: Arc<Stream>,
     pub(crate) address: Ipv4Addr,
     pub(crate) mss: u16,
+    pub(crate) filter: Option<Arc<Filter>>,
     pub(crate) call: Box<dyn Call>,
     /// Plaintext that is not a whole frame yet.
     pub(crate) rest: Vec<u8>,
@@ -143,6 +147,12 @@ impl Uplink {
                         self.settle(slot, now, Opened::default());
                     }
                 }
+                UpCommand::SetFilter(key, filter) => {
+                    let slot = self.by_key.get(&key).copied();
+                    if let Some(connection) = slot.and_then(|slot| self.connections.get_mut(slot)) {
+                        connection.filter = filter;
+                    }
+                }
                 UpCommand::Detach(key) => {
                     if let Some(slot) = self.by_key.get(&key).copied() {
                         self.remove(slot, DownCommand::Remove(key));
@@ -201,6 +211,7 @@ impl Uplink {
         let client = Client {
             address: connection.address,
             mss: connection.mss,
+            filter: connection.filter.as_deref(),
             activity: &connection.stream.activity,
         };
         let writer = TunWriter {

@@ -2,7 +2,7 @@
 //!
 //! A packet passes when its source is the session's own address and its destination is one that clients may reach:
 //! a single host, no other client (unless allowed), not the gateway's own services, and never the services that a
-//! cloud offers to the machine itself.
+//! cloud offers to the machine itself. The session's own filter comes after all that: it can only take away.
 
 use std::io::{self, IoSlice};
 use std::net::Ipv4Addr;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use causeway_proto::activity::Activity;
+use causeway_proto::ip::filter::Filter;
 use causeway_proto::ip::{IpPacket, PacketError, Protocol, mss};
 use ipnet::Ipv4Net;
 
@@ -113,6 +114,7 @@ pub(crate) struct Inbound<'a, 't> {
 pub(crate) struct Client<'t> {
     pub(crate) address: Ipv4Addr,
     pub(crate) mss: u16,
+    pub(crate) filter: Option<&'t Filter>,
     pub(crate) activity: &'t Activity,
 }
 
@@ -159,6 +161,13 @@ impl<'a, 't> Inbound<'a, 't> {
             | PacketError::Options => Counter::Malformed,
         })?;
         self.gate.check(self.client.address, &packet)?;
+        if self
+            .client
+            .filter
+            .is_some_and(|filter| !filter.allows(&packet))
+        {
+            return Err(Counter::Filter);
+        }
         Ok(packet.octets().len())
     }
 

@@ -1,5 +1,6 @@
 //! The one door: limits, authentication, address, table, in that order, cheap refusals first.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +12,7 @@ use causeway_proto::aaa::{
     NetworkConfig, Refusal, RefuseReason, Verdict,
 };
 use causeway_proto::activity::Activity;
+use causeway_proto::ip::filter::Filter;
 use ring::rand::{SecureRandom, SystemRandom};
 use tracing::{debug, info, warn};
 
@@ -35,6 +37,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Whether `Framed-IP-Address` is honoured.
     pub framed_ip: bool,
+    /// The filters by name.
+    pub filters: BTreeMap<String, Arc<Filter>>,
     /// The longest `Session-Timeout` that is believed; more is shortened.
     pub max_session_timeout: Duration,
 }
@@ -63,6 +67,8 @@ pub struct Seat {
     pub user: Identity,
     /// The client's place in the network, once it is admitted.
     pub network: Option<NetworkConfig>,
+    /// What may pass, once it is admitted; `None` is everything that may pass at all.
+    pub filter: Option<Arc<Filter>>,
 }
 
 impl Admission {
@@ -104,6 +110,12 @@ impl Admission {
     #[must_use]
     pub const fn table(&self) -> &Arc<SessionTable> {
         &self.table
+    }
+
+    /// Returns the filter of that name, as a session that logs in now would get it.
+    #[must_use]
+    pub fn filter(&self, name: &str) -> Option<Arc<Filter>> {
+        self.settings.load().filters.get(name).map(Arc::clone)
     }
 
     /// Draws the name of a new session.
@@ -157,6 +169,7 @@ impl Admission {
                     activity,
                     user: user.clone(),
                     network: None,
+                    filter: None,
                 })
             }
             Err(error) => {
@@ -245,15 +258,8 @@ impl Admission {
 
     /// Turns what the authenticator allowed into what the client gets.
     fn admit(&self, seat: &mut Seat, authorization: &Authorization) -> Result<Grant, Refusal> {
-        if let Some(filter) = &authorization.filter {
-            // A filter that is not applied would let in more than the server allowed.
-            info!(
-                filter,
-                "Filter-Id names a filter, and this version has none: take it out of the policy"
-            );
-            return Err(Refusal::new(RefuseReason::BadAuthorization));
-        }
         let settings = self.settings.load();
+        let filter = filter(&settings, authorization)?;
         let lease = self.lease(&settings, authorization)?;
         let gateway = lease.gateway();
         let limits = limits(&settings, authorization)?;
@@ -278,6 +284,10 @@ impl Admission {
         })?;
         seat.user = user.clone();
         seat.network = Some(network.clone());
+        seat.guard.update(|facts| {
+            facts.filter = filter.as_ref().map(|filter| filter.name().to_owned());
+        });
+        seat.filter = filter;
         Ok(Grant {
             user,
             proof: authorization.proof.clone(),
@@ -292,20 +302,37 @@ impl Admission {
             FramedAddress::Fixed(address) if settings.framed_ip => Some(address),
             FramedAddress::Fixed(_) | FramedAddress::Pool | FramedAddress::ClientChooses => None,
         };
-        let in_a_pool = |address| self.pools.all().any(|pool| pool.config().contains(address));
-        if wanted.is_some_and(|address| is_absurd(address) || !in_a_pool(address)) {
-            info!(address = ?wanted, "Framed-IP-Address is in no pool of this gateway; add [pools.NAME] with its network, or set radius.framed_ip = false");
-            return Err(Refusal::new(RefuseReason::BadAuthorization));
-        }
         let pool = authorization.pool.as_deref();
-        self.pools.lease(&authorization.user, None, pool, wanted).map_err(|error| {
-            if matches!(error, LeaseError::UnknownPool) {
-                // An operator's mistake, not a stranger's.
-                warn!(pool, "Framed-Pool names a pool that is not configured; add [pools.NAME] or change the policy");
-                return Refusal::new(RefuseReason::BadAuthorization);
-            }
-            info!(%error, pool, "no address");
-            Refusal::new(RefuseReason::NoAddress)
+        let user = &authorization.user;
+        let leased = match wanted {
+            Some(address) if is_absurd(address) => Err(LeaseError::Unusable(address)),
+            Some(_) | None => self.pools.lease(user, None, pool, wanted),
+        };
+        leased.map_err(|error| {
+            let reason = match error {
+                LeaseError::Exhausted | LeaseError::Taken(_) => {
+                    info!(%error, pool, "no address");
+                    RefuseReason::NoAddress
+                }
+                LeaseError::Unusable(_) => {
+                    info!(%error, "Framed-IP-Address is a network's, a broadcast, the gateway's own or no host's address; change the policy");
+                    RefuseReason::BadAuthorization
+                }
+                LeaseError::Outside(_) => {
+                    info!(%error, "Framed-IP-Address is in no pool of this gateway; add [pools.NAME] with its network and `framed_only = true`, or set radius.framed_ip = false");
+                    RefuseReason::BadAuthorization
+                }
+                // Operators' mistakes, not a stranger's.
+                LeaseError::FramedOnly => {
+                    warn!(pool, "Framed-Pool names a pool with `framed_only = true`, and the user has no Framed-IP-Address; add one or name another pool");
+                    RefuseReason::BadAuthorization
+                }
+                LeaseError::UnknownPool => {
+                    warn!(pool, "Framed-Pool names a pool that is not configured; add [pools.NAME] or change the policy");
+                    RefuseReason::BadAuthorization
+                }
+            };
+            Refusal::new(reason)
         })
     }
 }
@@ -325,6 +352,25 @@ fn count(protocol: &'static str, method: &'static str, decision: &Decision, elap
     };
     metrics::counter!("causeway_auth_total", "protocol" => protocol, "method" => method, "outcome" => outcome).increment(1);
     metrics::histogram!("causeway_auth_seconds", "protocol" => protocol, "method" => method, "outcome" => outcome).record(elapsed);
+}
+
+/// The filter that the authenticator names. One that is not there lets nobody in: without it the session would reach more
+/// than it was allowed.
+fn filter(
+    settings: &Settings,
+    authorization: &Authorization,
+) -> Result<Option<Arc<Filter>>, Refusal> {
+    let Some(name) = &authorization.filter else {
+        return Ok(None);
+    };
+    let Some(filter) = settings.filters.get(name) else {
+        info!(
+            filter = name,
+            "the user's filter (Filter-Id) is not configured; add [filters.NAME] or change the policy"
+        );
+        return Err(Refusal::new(RefuseReason::BadAuthorization));
+    };
+    Ok(Some(Arc::clone(filter)))
 }
 
 /// Returns whether an address can belong to no client (RELIABILITY: absurd but valid answers).
@@ -376,3 +422,7 @@ fn mtu(settings: &Settings, authorization: &Authorization) -> Result<u16, Refusa
         None => Ok(settings.mtu),
     }
 }
+
+#[cfg(test)]
+#[path = "admission_tests.rs"]
+mod tests;

@@ -88,6 +88,8 @@ pub struct Facts {
     pub tls: Option<String>,
     /// The hash of the crypto binding: `sha256` or `sha1`.
     pub hash_protocol: Option<&'static str>,
+    /// The name of the filter in force.
+    pub filter: Option<String>,
 }
 
 /// A session as the command line shows it.

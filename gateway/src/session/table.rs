@@ -185,7 +185,7 @@ impl SessionTable {
         Ok((guard, commands))
     }
 
-    /// Sends an order to a session; false when there is none of that id.
+    /// Sends an order to a session; false when there is none of that id, or its driver does not take it.
     pub fn command(&self, id: SessionId, command: SessionCommand) -> bool {
         self.books()
             .sessions
@@ -194,12 +194,12 @@ impl SessionTable {
     }
 
     /// Sends an order to every session, and returns to how many.
-    pub fn command_all(&self, command: SessionCommand) -> usize {
+    pub fn command_all(&self, command: &SessionCommand) -> usize {
         let books = self.books();
         let sent = books
             .sessions
             .values()
-            .filter(|row| row.orders.send(command));
+            .filter(|row| row.orders.send(command.clone()));
         sent.count()
     }
 

@@ -132,11 +132,11 @@ fn an_order_reaches_its_session_alone() {
     let (a, mut to_a) = table.register(session(1, "a")).unwrap();
     let (_b, mut to_b) = table.register(session(2, "b")).unwrap();
     let end = SessionCommand::Terminate(TerminateCause::Admin);
-    assert!(table.command(a.id(), end));
-    assert!(!table.command(SessionId::new(3), end));
-    assert_eq!(to_a.try_next(), Some(end));
+    assert!(table.command(a.id(), end.clone()));
+    assert!(!table.command(SessionId::new(3), end.clone()));
+    assert_eq!(to_a.try_next(), Some(end.clone()));
     assert_eq!(to_b.try_next(), None);
-    assert_eq!(table.command_all(end), 2);
+    assert_eq!(table.command_all(&end), 2);
     assert_eq!(to_b.try_next(), Some(end));
 }
 

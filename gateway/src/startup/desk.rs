@@ -363,6 +363,9 @@ impl Desk {
         if old.network.dns != new.network.dns || old.radius.framed_ip != new.radius.framed_ip {
             report.new_sessions.push("network.dns".to_owned());
         }
+        if old.filters != new.filters {
+            report.new_sessions.push("filters".to_owned());
+        }
         self.admission.set_settings(translate::admission(new));
         for (name, same) in [
             ("gateway", old.gateway == new.gateway),
@@ -434,7 +437,7 @@ impl Desk {
         for _ in 0..50 {
             if self
                 .table
-                .command_all(SessionCommand::Terminate(TerminateCause::Drain))
+                .command_all(&SessionCommand::Terminate(TerminateCause::Drain))
                 == 0
             {
                 break;

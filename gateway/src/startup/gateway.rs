@@ -309,3 +309,6 @@ async fn hand_over(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,7 @@ pub(super) fn admission(config: &Config) -> admission::Settings {
             idle_timeout: config.limits.idle_timeout,
         },
         framed_ip: config.radius.framed_ip,
+        filters: config.filters.clone(),
         max_session_timeout: MAX_SESSION,
     }
 }

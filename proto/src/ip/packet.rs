@@ -68,6 +68,16 @@ impl<'a> IpPacket<'a> {
     /// Checks version and lengths of `octets` and cuts off what stands behind the packet.
     #[inline]
     pub fn decode(octets: &'a [u8]) -> Result<Self, PacketError> {
+        let packet = Self::decode_quoted(octets)?;
+        if packet.octets.len() < packet.total_length() {
+            return Err(PacketError::Truncated);
+        }
+        Ok(packet)
+    }
+
+    /// Checks the beginning of a packet, as an ICMP error quotes it (RFC 792): the header is whole, the rest may not be.
+    #[inline]
+    pub fn decode_quoted(octets: &'a [u8]) -> Result<Self, PacketError> {
         let Some(header) = octets.first_chunk::<FIXED>() else {
             return Err(PacketError::Truncated);
         };
@@ -80,12 +90,20 @@ impl<'a> IpPacket<'a> {
         if header_len < FIXED || header_len > total {
             return Err(PacketError::HeaderLength);
         }
-        let octets = octets.get(..total).ok_or(PacketError::Truncated)?;
+        let octets = octets.get(..total).unwrap_or(octets);
+        if octets.len() < header_len {
+            return Err(PacketError::Truncated);
+        }
         Ok(Self {
             header,
             octets,
             header_len,
         })
+    }
+
+    fn total_length(&self) -> usize {
+        let [_, _, hi, lo, ..] = *self.header;
+        usize::from(u16::from_be_bytes([hi, lo]))
     }
 
     /// Checks the header checksum and that no option is a source route.
@@ -104,6 +122,11 @@ impl<'a> IpPacket<'a> {
     #[must_use]
     pub const fn octets(&self) -> &'a [u8] {
         self.octets
+    }
+
+    /// Returns the fixed part of the header.
+    pub(super) const fn header(&self) -> &'a [u8; FIXED] {
+        self.header
     }
 
     /// Returns the header with its options.

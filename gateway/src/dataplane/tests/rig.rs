@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use causeway_proto::aaa::{AuthMethod, Decision, Grant, Identity, Limits, NetworkConfig, Proof};
 use causeway_proto::activity::Activity;
 use causeway_proto::crypto::{Rng, SecretBytes};
+use causeway_proto::ip::filter::Filter;
 use causeway_proto::ppp;
 use causeway_proto::sstp::{self, Broken, PacketSink};
 use causeway_proto::terminate::TerminateCause;
@@ -201,11 +202,26 @@ impl Client {
         Self::with(plane, last, packing, Box::new(StandIn::default()))
     }
 
+    pub(super) fn filtered(plane: &DataPlane, last: u8, filter: Arc<Filter>) -> Self {
+        let call = Box::new(StandIn::default());
+        Self::attached(plane, last, RecordPacking::Many, call, Some(filter))
+    }
+
     pub(super) fn with(
         plane: &DataPlane,
         last: u8,
         packing: RecordPacking,
         call: Box<dyn Call>,
+    ) -> Self {
+        Self::attached(plane, last, packing, call, None)
+    }
+
+    fn attached(
+        plane: &DataPlane,
+        last: u8,
+        packing: RecordPacking,
+        call: Box<dyn Call>,
+        filter: Option<Arc<Filter>>,
     ) -> Self {
         let (socket, tls, near) = connection();
         let (sender, ended) = oneshot::channel();
@@ -215,6 +231,7 @@ impl Client {
             .admit(Entrant {
                 address,
                 mtu: 1400,
+                filter,
                 socket,
                 tls,
                 unread: Vec::new(),

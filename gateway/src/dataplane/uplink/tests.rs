@@ -138,6 +138,7 @@ impl Rig {
         let client = Client {
             address: CLIENT,
             mss: 1360,
+            filter: None,
             activity: &self.activity,
         };
         let writer = TunWriter {

@@ -443,7 +443,7 @@ fn setup_failures() -> Vec<Vec<&'static str>> {
 }
 
 fn drops() -> Vec<Vec<&'static str>> {
-    const REASONS: [&str; 12] = [
+    const REASONS: [&str; 13] = [
         "malformed",
         "not_ipv4",
         "source_address",
@@ -451,6 +451,7 @@ fn drops() -> Vec<Vec<&'static str>> {
         "blocked",
         "isolated",
         "gateway",
+        "filter",
         "no_session",
         "too_big",
         "queue_full",

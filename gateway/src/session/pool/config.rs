@@ -13,6 +13,8 @@ pub struct PoolConfig {
     networks: Vec<Ipv4Net>,
     gateway: Ipv4Addr,
     sticky: Duration,
+    /// Whether the authenticator has to name each address.
+    framed_only: bool,
     /// Sorted, disjoint, inclusive, without anything that no client may have.
     usable: Vec<(u32, u32)>,
 }
@@ -102,8 +104,22 @@ impl PoolConfig {
             networks,
             gateway,
             sticky,
+            framed_only: false,
             usable,
         })
+    }
+
+    /// Makes a pool of it whose addresses nobody gets unless the authenticator names the address.
+    #[must_use]
+    pub fn framed_only(mut self) -> Self {
+        self.framed_only = true;
+        self
+    }
+
+    /// Returns whether the authenticator has to name each address.
+    #[must_use]
+    pub const fn is_framed_only(&self) -> bool {
+        self.framed_only
     }
 
     /// Returns the first address of a network that a host may have: where the gateway itself lives.

@@ -35,6 +35,12 @@ pub enum LeaseError {
     /// The address that was asked for is the gateway's, a network's or a broadcast address, or excluded.
     #[error("{0} cannot be given to a client")]
     Unusable(Ipv4Addr),
+    /// No pool has the address that was asked for, so it has no route to the gateway.
+    #[error("{0} is in no pool")]
+    Outside(Ipv4Addr),
+    /// The authenticator names each address of the pool, and has named none.
+    #[error("the pool gives out only addresses that the authenticator names")]
+    FramedOnly,
     /// There is no pool of the name that the authenticator gave.
     #[error("there is no pool of that name")]
     UnknownPool,

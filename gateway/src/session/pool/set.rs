@@ -32,7 +32,7 @@ impl Pools {
     ///
     /// # Errors
     ///
-    /// When there is no such pool, no address is free, or not the one that was asked for.
+    /// When there is no such pool, no address is free, not the one that was asked for, or one had to be asked for.
     pub fn lease(
         &self,
         user: &Identity,
@@ -44,13 +44,16 @@ impl Pools {
             (Some(address), _) => self
                 .all()
                 .find(|pool| pool.config().contains(address))
-                .unwrap_or(&self.default),
+                .ok_or(LeaseError::Outside(address))?,
             (None, Some(name)) => self
                 .all()
                 .find(|pool| pool.config().name() == name)
                 .ok_or(LeaseError::UnknownPool)?,
             (None, None) => &self.default,
         };
+        if want.is_none() && pool.config().is_framed_only() {
+            return Err(LeaseError::FramedOnly);
+        }
         pool.lease(user, device, want)
     }
 
@@ -109,6 +112,41 @@ mod tests {
         assert_eq!(
             pools.lease(&alice, None, None, None).unwrap().pool(),
             "users"
+        );
+    }
+
+    #[test]
+    fn only_addresses_that_are_named_come_out_of_a_framed_pool() {
+        let pools = Pools::new(
+            config("users", "10.99.0.0/24"),
+            vec![config("fixed", "10.99.8.0/30").framed_only()],
+        );
+        let alice = Identity::new(b"alice").unwrap();
+        let lease = |name, address| pools.lease(&alice, None, name, address);
+        let address = Ipv4Addr::new(10, 99, 8, 1);
+        for name in [None, Some("users"), Some("fixed")] {
+            let held = lease(name, Some(address)).unwrap();
+            assert_eq!((held.address(), held.pool()), (address, "fixed"));
+            let again = lease(name, Some(address)).err();
+            assert_eq!(again, Some(LeaseError::Taken(address)));
+        }
+        assert_eq!(
+            lease(Some("fixed"), None).err(),
+            Some(LeaseError::FramedOnly)
+        );
+        assert_eq!(lease(None, None).unwrap().pool(), "users");
+        for unusable in [
+            Ipv4Addr::new(10, 99, 8, 0),
+            Ipv4Addr::new(10, 99, 8, 3),
+            Ipv4Addr::new(10, 99, 0, 1),
+        ] {
+            let refused = lease(None, Some(unusable)).err();
+            assert_eq!(refused, Some(LeaseError::Unusable(unusable)));
+        }
+        let outside = Ipv4Addr::new(10, 99, 9, 1);
+        assert_eq!(
+            lease(None, Some(outside)).err(),
+            Some(LeaseError::Outside(outside))
         );
     }
 }

@@ -237,7 +237,11 @@ fn random_steps_neither_double_nor_leak_an_address() {
                             );
                         }
                         Err(LeaseError::Unusable(_)) => assert!(fixed.is_some()),
-                        Err(LeaseError::UnknownPool) => unreachable!(),
+                        Err(
+                            LeaseError::UnknownPool
+                            | LeaseError::Outside(_)
+                            | LeaseError::FramedOnly,
+                        ) => unreachable!(),
                     }
                 }
                 4..=6 => {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use causeway_proto::aaa::{Applicant, Credentials, Decision, TunnelKind};
 use causeway_proto::crypto::Rng;
+use causeway_proto::ip::filter::Filter;
 use causeway_proto::sstp::{
     CertificateHashes, EndReason, Event, HashProtocol, PacketSink, Session,
 };
@@ -20,7 +21,7 @@ use tracing::{Instrument, debug, info};
 
 use super::io::TlsIo;
 use super::{Driver, Packing};
-use crate::dataplane::{Ended, RecordPacking, StreamSession};
+use crate::dataplane::{Attachment, Ended, RecordPacking, StreamSession};
 use crate::ids::SessionId;
 use crate::observe::labels;
 use crate::session::SessionCommand;
@@ -373,6 +374,7 @@ impl Call {
             id: self.id,
             address: network.address,
             mtu: network.mtu.min(self.machine.peer_mru()),
+            filter: seat.filter.take(),
             socket,
             tls,
             unread: self.plain,
@@ -399,6 +401,7 @@ impl Call {
                 end = &mut ended => break end.unwrap_or(Ended { cause: TerminateCause::ServerStop, reason: "data_plane" }),
                 command = seat.commands.next() => match command {
                     Some(SessionCommand::Terminate(cause)) => attachment.terminate(cause),
+                    Some(SessionCommand::SetFilter(filter)) => set_filter(&attachment, &seat, filter),
                     None => attachment.terminate(TerminateCause::ServerStop),
                 },
                 () = stop.stopped() => attachment.terminate(TerminateCause::ServerStop),
@@ -456,6 +459,18 @@ fn unix_now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
+}
+
+/// Puts another filter in force and notes its name.
+fn set_filter(attachment: &Attachment, seat: &Seat, filter: Option<Arc<Filter>>) {
+    let name = filter.as_ref().map(|filter| filter.name().to_owned());
+    info!(
+        event = "filter",
+        filter = name.as_deref().unwrap_or_default(),
+        "the session has another filter"
+    );
+    attachment.set_filter(filter);
+    seat.guard.update(|facts| facts.filter = name);
 }
 
 /// Waits for the decision that is pending; for ever when none is.

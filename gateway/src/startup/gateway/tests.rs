@@ -1,0 +1,103 @@
+use super::*;
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use causeway_proto::aaa::{AuthMethod, Identity};
+use causeway_proto::crypto::SecretBytes;
+use causeway_proto::ip::checksum::Sum;
+use causeway_proto::ip::filter::Filter;
+use causeway_proto::ppp::{self, Profile};
+use causeway_proto::sstp::Faults;
+
+use crate::client::{Options, Trust, Tunnel};
+use crate::dataplane::Counter;
+use crate::observe::metrics::Names;
+use crate::os::tun::{Offload, Peer};
+use crate::session::SessionCommand;
+
+/// A gateway on loopback with a device in memory.
+fn gateway(config: &Config) -> (Gateway, Peer) {
+    let (device, peer) = Device::pair(config.network.tun.mtu, Offload::Off).unwrap();
+    let (_, metrics) = metrics::for_test(&Names::default());
+    let parts = Parts {
+        listeners: vec![TcpListener::bind("127.0.0.1:0").unwrap()],
+        admin: None,
+        control: None,
+        certificates: translate::certificates(config, &config.sstp.listen).unwrap(),
+        device,
+        metrics,
+    };
+    parts.listeners[0].set_nonblocking(true).unwrap();
+    (Gateway::start(config, parts).unwrap(), peer)
+}
+
+async fn log_in(gateway: &Gateway) -> Tunnel {
+    let options = Options {
+        server: gateway.addresses[0],
+        host: "localhost".to_owned(),
+        trust: Trust::Pinned(gateway.certificates.current().hashes().sha256),
+        correlation: "{6B29FC40-CA47-1067-B31D-00DD010662DA}".to_owned(),
+        ppp: ppp::Config::client(ppp::ClientConfig {
+            user: Identity::new(b"alice").unwrap(),
+            password: SecretBytes::from(&b"wonderland"[..]),
+            auth: vec![AuthMethod::MsChapV2],
+            want_dns: true,
+            request_wins: false,
+            mtu: 1400,
+            profile: Profile::Windows,
+        }),
+        faults: Faults::default(),
+    };
+    Tunnel::connect(&options).await.unwrap()
+}
+
+/// An empty datagram of the client for a host behind the gateway.
+fn datagram(from: Ipv4Addr) -> Vec<u8> {
+    let mut octets = vec![0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0, 0];
+    octets.extend_from_slice(&from.octets());
+    octets.extend_from_slice(&[10, 98, 0, 1]);
+    let checksum = Sum::new().bytes(&octets).checksum();
+    octets[10..12].copy_from_slice(&checksum);
+    octets.extend_from_slice(&[0, 9, 0, 53, 0, 8, 0, 0]);
+    octets
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_changes_the_filter_of_a_running_session() {
+    let (gateway, peer) = gateway(&Config::dev().unwrap());
+    let mut tunnel = log_in(&gateway).await;
+    let packet = datagram(tunnel.network().address);
+    let [session] = gateway.table.snapshot().try_into().unwrap();
+    assert_eq!(session.facts.filter, None);
+    let mut send = async |done: &dyn Fn() -> bool| {
+        while !done() {
+            tunnel.send(&packet).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let arrives = || peer.receive().is_ok_and(|(_, octets)| octets == packet);
+    send(&arrives).await;
+
+    let filter = Arc::new(Filter::new("none", &[], &[]));
+    let order = SessionCommand::SetFilter(Some(filter));
+    assert!(gateway.table.command(session.id, order));
+    let dropped = || gateway.data_plane.counters().up.get(Counter::Filter);
+    send(&|| dropped() > 0).await;
+    let named = || gateway.table.find(session.id).unwrap().facts.filter;
+    send(&|| named().as_deref() == Some("none")).await;
+    while peer.receive().is_ok() {}
+    let before = dropped();
+    send(&|| dropped() > before).await;
+    assert!(peer.receive().is_err());
+
+    assert!(
+        gateway
+            .table
+            .command(session.id, SessionCommand::SetFilter(None))
+    );
+    send(&arrives).await;
+    send(&|| named().is_none()).await;
+    drop(tunnel);
+    gateway.stop().await;
+}
