@@ -438,10 +438,20 @@ fn a_flood_waits_its_turn_and_the_probe_does_not() {
     with_house_of(slow, |house| async move {
         let waits = house.value("causeway_front_waits_total");
         let limited = house.failures("tls", "rate_limited");
+        // They say nothing, so there is nothing to do for them.
+        let mut silent = Vec::new();
+        for _ in 0..EACH {
+            silent.push(house.tcp().await);
+        }
+        house.holds(EACH as u64).await;
+        house.is_probed().await;
+        assert_eq!(house.value("causeway_front_waits_total"), waits);
         let mut flood = Vec::new();
         for n in 0..FLOODERS {
             for _ in 0..EACH {
-                flood.push(tcp_from(Ipv4Addr::new(127, 0, 8, 1 + n), house.address).await);
+                let mut stream = tcp_from(Ipv4Addr::new(127, 0, 8, 1 + n), house.address).await;
+                stream.write_all(HELLO).await.unwrap();
+                flood.push(stream);
             }
         }
         while house.value("causeway_front_waits_total") < waits + 100 {

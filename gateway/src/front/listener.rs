@@ -195,6 +195,12 @@ impl Front {
             return Err(Failure::Tls(TlsFailure::Closed));
         }
         let deadline = tokio::time::Instant::now() + self.config.deadlines.tls;
+        // Who says nothing costs nothing, and takes nobody's turn.
+        match timeout_at(deadline, stream.peek(&mut [0])).await {
+            Ok(Ok(1..)) => {}
+            Ok(Ok(0) | Err(_)) => return Err(Failure::Tls(TlsFailure::Closed)),
+            Err(_) => return Err(Failure::Tls(TlsFailure::Timeout)),
+        }
         let turn = self.pace.turn(arrival.remote.ip(), Instant::now());
         if matches!(turn, Turn::Later(_)) {
             reached(&arrival.ticket, stage, Stage::Waiting);

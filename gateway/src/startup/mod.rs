@@ -77,7 +77,12 @@ const BEHIND: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 1);
 /// Makes room for a trial by a plain user: a user namespace, in which it may have a device. Root needs none, and the
 /// device is the machine's. Before anything makes a thread; returns what happened when it matters.
 fn apart(config: &mut Config) -> Option<Result<(), ApartError>> {
-    match netns::be_root_apart() {
+    let root = netns::be_root_apart();
+    if !matches!(root, Ok(Root::Real)) && config.admin.socket.starts_with("/run/causeway") {
+        // Root's folder; a plain user has his own.
+        config.admin.socket = own_folder().join("causeway-dev.sock");
+    }
+    match root {
         Ok(Root::Real) => None,
         Ok(Root::Apart) => {
             // There is nothing behind a network of one's own.
@@ -86,6 +91,11 @@ fn apart(config: &mut Config) -> Option<Result<(), ApartError>> {
         }
         Err(error) => Some(Err(error)),
     }
+}
+
+/// Where a plain user's sockets live.
+fn own_folder() -> PathBuf {
+    std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from)
 }
 
 fn log_config(config: &Config) -> logging::Config {
