@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use causeway_proto::aaa::{Applicant, AuthMethod, Credentials, RefuseReason, Rejection, Verdict};
 use causeway_proto::radius::RadiusResult;
 
+pub use explain::explain;
 pub use radius::RadiusAuthenticator;
 pub use user_file::UserFileError;
 pub use users::{Change, UserFile};

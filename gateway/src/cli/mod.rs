@@ -13,12 +13,14 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use crate::config;
 
 mod demo;
+mod doctor;
 mod explain;
 mod local;
 mod output;
 mod remote;
 mod table;
 
+pub use doctor::{Doctor, DoctorLogin, DoctorRadius};
 pub use explain::explain;
 pub use output::{Output, Style};
 pub use remote::run as ask_gateway;
@@ -36,6 +38,8 @@ pub enum Exit {
     Unreachable,
     /// A privilege, a device or a kernel feature is missing.
     Missing,
+    /// `doctor`: a check failed.
+    CheckFailed,
     /// Nothing matched.
     NothingMatched,
 }
@@ -50,6 +54,7 @@ impl Exit {
             Self::Configuration => 3,
             Self::Unreachable => 4,
             Self::Missing => 5,
+            Self::CheckFailed => 6,
             Self::NothingMatched => 7,
         }
     }
@@ -127,6 +132,9 @@ pub enum Command {
     Reload,
     /// Send the clients elsewhere, then stop
     Drain(Drain),
+    /// Look at one part step by step, and say what to do about what is wrong
+    #[command(subcommand)]
+    Doctor(Doctor),
     /// Users of the embedded user file
     #[command(subcommand)]
     Users(Users),
@@ -292,6 +300,7 @@ pub fn dispatch(cli: &Cli, out: &mut Output<'_>) -> Exit {
         },
         Command::Serve(serve) => local::serve(serve),
         Command::Demo(demo) => demo::run(demo, cli.common.json, out),
+        Command::Doctor(doctor) => doctor::run(doctor, cli.common.json, out),
         Command::Config(command) => local::config(command, cli.common.quiet, out),
         Command::Users(Users::Add { name, file }) => local::add_user(name, file, out),
     }

@@ -27,6 +27,7 @@ pub fn run(cli: &Cli, out: &mut Output<'_>) -> Exit {
         Command::Serve(_)
         | Command::Demo(_)
         | Command::Config(_)
+        | Command::Doctor(_)
         | Command::Users(_)
         | Command::Explain { .. } => return Exit::Failure,
     };

@@ -4,6 +4,7 @@
 //! what comes from another address or port, and tells when the host refuses. Dropping a request that waits is how a
 //! client leaves; the answer that still comes is counted and opens nothing.
 
+mod exam;
 mod meters;
 mod sockets;
 mod transport;
@@ -16,6 +17,7 @@ use causeway_proto::radius::access::Nas;
 use causeway_proto::radius::{self as proto, Patience};
 
 pub use causeway_proto::radius::{Demand, Mode, RadiusResult};
+pub use exam::{Exam, ExamError, Observation};
 pub use transport::{Driver, Reply, RequestError, ServerHealth, Transport};
 
 /// What the RADIUS client needs to know.
