@@ -29,6 +29,7 @@ pub const TARGETS: &[Target] = &[
         "machine_radius_client",
         machine::radius_client::radius_client,
     ),
+    ("machine_chap", machine::chap::chap),
     ("machine_ppp_link", machine::ppp_link::ppp_link),
     ("machine_sstp_session", machine::sstp_session::sstp_session),
 ];

@@ -261,6 +261,10 @@ mod tests {
         (Accounting(Some(Arc::new(shared))), receiver)
     }
 
+    #[expect(
+        clippy::unwrap_in_result,
+        reason = "none is what an account that is off gives"
+    )]
     fn account(accounting: &Accounting, interim: Option<u64>) -> Option<Account> {
         let applicant = Applicant {
             tunnel: TunnelKind::Sstp,

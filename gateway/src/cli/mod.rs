@@ -22,7 +22,7 @@ mod table;
 
 pub use doctor::{Doctor, DoctorLogin, DoctorRadius};
 pub use explain::explain;
-pub use output::{Output, Style};
+pub use output::{Answer, NoSecret, Output, Reader, Style};
 pub use remote::run as ask_gateway;
 
 /// How the program ends.
@@ -42,15 +42,18 @@ pub enum Exit {
     CheckFailed,
     /// Nothing matched.
     NothingMatched,
+    /// The command line lacks something; clap says the same.
+    Usage,
 }
 
 impl Exit {
-    /// Returns the number; 2 belongs to clap.
+    /// Returns the number.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::Failure => 1,
+            Self::Usage => 2,
             Self::Configuration => 3,
             Self::Unreachable => 4,
             Self::Missing => 5,
@@ -118,7 +121,7 @@ pub enum Command {
     #[command(subcommand)]
     Config(Config),
     /// Show the health with reasons, sessions, pools, RADIUS, the certificate
-    Status,
+    Status(Status),
     /// List the sessions
     Sessions(Sessions),
     /// Show one session
@@ -196,6 +199,14 @@ pub enum Config {
         #[arg(long)]
         effective: bool,
     },
+}
+
+/// `causeway status`.
+#[derive(Args, Clone, Debug)]
+pub struct Status {
+    /// Show it anew every two seconds, until Ctrl-C
+    #[arg(short, long)]
+    pub watch: bool,
 }
 
 /// `causeway sessions`.
@@ -279,13 +290,17 @@ pub fn run() -> ExitCode {
         .as_mut()
         .map(|keyboard| keyboard as &mut dyn io::BufRead);
     let style = output::style(cli.common.no_color);
-    dispatch(&cli, &mut Output::new(&mut out, &mut err, answers, style)).into()
+    let mut output = Output::new(&mut out, &mut err, answers, style);
+    if ask {
+        output = output.typed();
+    }
+    dispatch(&cli, &mut output).into()
 }
 
 /// Does what the command line says.
 pub fn dispatch(cli: &Cli, out: &mut Output<'_>) -> Exit {
     match &cli.command {
-        Command::Status
+        Command::Status(_)
         | Command::Sessions(_)
         | Command::Session { .. }
         | Command::Disconnect(_)

@@ -123,6 +123,9 @@ pub(super) fn not_in_this_version(report: &mut Report) {
 
 /// Reads the files that the configuration names, as the start will.
 pub(super) fn files(config: &Config, report: &mut Report) {
+    if let Some(user) = &config.gateway.user {
+        credentials::will_be(user);
+    }
     if let Some(certificate) = &config.sstp.certificate {
         check_certificate(certificate, &config.gateway.hostname, report);
     }

@@ -106,6 +106,13 @@ pub enum Response {
         /// What was looked for.
         what: String,
     },
+    /// This user may not ask.
+    Forbidden {
+        /// Who was recognised, and what to do.
+        message: String,
+    },
+    /// As many administrators are being answered as can be.
+    Busy,
     /// The gateway could not do it.
     Failed {
         /// The number for `causeway explain`.
@@ -413,6 +420,10 @@ mod tests {
             Response::NotFound {
                 what: "no session of bob".to_owned(),
             },
+            Response::Forbidden {
+                message: "x".to_owned(),
+            },
+            Response::Busy,
             Response::Failed {
                 code: Some("E0301".to_owned()),
                 message: "x".to_owned(),

@@ -41,6 +41,8 @@ pub struct Parts {
     pub admin: Option<TcpListener>,
     /// The control socket.
     pub control: Option<Server>,
+    /// What the front door shows; read while a key for root's eyes can be.
+    pub certificates: Certificates,
     /// The device.
     pub device: Device,
     /// The recorder of the metrics.
@@ -85,7 +87,7 @@ impl Gateway {
             .iter()
             .filter_map(|listener| listener.local_addr().ok())
             .collect();
-        let certificates = Arc::new(translate::certificates(config, &addresses)?);
+        let certificates = Arc::new(parts.certificates);
         let device_name = parts.device.name().to_owned();
         let data_plane = Arc::new(
             DataPlane::start(parts.device, config.dataplane()).map_err(StartupError::DataPlane)?,

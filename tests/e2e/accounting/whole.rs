@@ -2,17 +2,17 @@
 
 use super::*;
 
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::io;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use causeway::client::{ClientError, Options, Trust, Tunnel};
 use causeway::config::{self, Config as Settings, DynamicAuthorization};
-use causeway::observe::metrics::{self, Names};
 use causeway::os::credentials::SecretRef;
-use causeway::os::tun::{Device, Offload, Peer};
-use causeway::startup::{Gateway as Whole, Parts};
+use causeway::os::tun::Peer;
+use causeway::startup::{Gateway as Whole, prepare};
 use causeway_proto::ppp::{self, Profile};
 use causeway_proto::radius::authenticator::{
     EMPTY_MESSAGE_AUTHENTICATOR, response_authenticator, with_message_authenticator,
@@ -145,23 +145,15 @@ async fn what_is_reported_of_a_session_is_what_it_was() {
     let free = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let dynauth = free.local_addr().unwrap();
     drop(free);
-    let settings = settings(folder.path(), auth.address(), acct.address(), dynauth);
+    let mut settings = settings(folder.path(), auth.address(), acct.address(), dynauth);
 
-    let (device, peer) = Device::pair(1400, Offload::Off).unwrap();
-    let names = Names {
-        pools: vec!["users".into()],
-        servers: vec!["nps0".into()],
-        queues: 1,
-        auth_buckets: Vec::new(),
-    };
-    let parts = Parts {
-        listeners: vec![TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()],
-        admin: None,
-        control: None,
-        device,
-        metrics: metrics::install(&names).unwrap(),
-    };
-    parts.listeners[0].set_nonblocking(true).unwrap();
+    settings.network.best_effort = true;
+    settings.admin.socket = folder.path().join("admin.sock");
+    settings.sstp.listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
+    settings.admin.listen = None;
+    // The device in memory: nothing of this machine is touched, whoever runs the test.
+    let prepared = prepare(&settings, None, || Err(io::Error::other("in memory"))).unwrap();
+    let (parts, peer) = (prepared.parts, prepared.peer.unwrap());
     let stop = Arc::new(AtomicBool::new(false));
     let (mirror_stop, mirror_peer) = (Arc::clone(&stop), peer);
     let mirror = std::thread::spawn(move || mirror(&mirror_peer, &mirror_stop));

@@ -125,11 +125,11 @@ impl Who {
     /// Reads the password.
     fn password(&self, user: &str, out: &mut Output<'_>) -> Result<SecretBytes, Exit> {
         let Some(file) = &self.password_file else {
-            let asked = out.ask_secret(&format!("Password for {user}: "));
+            let asked = out.ask_secret(&format!("Password for {user}"));
             return asked
                 .map(|password| SecretBytes::from(password.as_bytes()))
-                .ok_or_else(|| {
-                    out.error("no password was given");
+                .map_err(|why| {
+                    out.error(why.as_str());
                     Exit::Failure
                 });
         };

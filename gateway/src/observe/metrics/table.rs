@@ -82,7 +82,11 @@ pub const TABLE: &[Metric] = &[
     gauge(
         "causeway_build_info",
         "Constant 1; carries the build identity.",
-        Labels::Every(&[("version", Values::Build(version))]),
+        Labels::Every(&[
+            ("version", Values::Build(version)),
+            ("commit", Values::Build(commit)),
+            ("rustc", Values::Build(rustc)),
+        ]),
     ),
     moment(
         "causeway_start_time_seconds",
@@ -134,12 +138,24 @@ pub const TABLE: &[Metric] = &[
         "Connections on the HTTPS listener that have not logged in yet, by stage.",
         Labels::Every(&[(
             "stage",
-            Values::Words(&["proxy", "tls", "http", "negotiation", "authentication"]),
+            Values::Words(&[
+                "waiting",
+                "proxy",
+                "tls",
+                "http",
+                "negotiation",
+                "authentication",
+            ]),
         )]),
     ),
     counter(
         "causeway_front_accepts_total",
         "Connections accepted on the HTTPS listener.",
+        NONE,
+    ),
+    counter(
+        "causeway_front_waits_total",
+        "Connections on the HTTPS listener that had to wait their turn (limits.new_per_second).",
         NONE,
     ),
     counter(
@@ -346,11 +362,25 @@ pub const TABLE: &[Metric] = &[
 
 /// The labels that `causeway_build_info` has.
 pub(super) fn build_labels() -> Vec<Label> {
-    vec![Label::new("version", version(&Names::default()))]
+    let names = Names::default();
+    vec![
+        Label::new("version", version(&names)),
+        Label::new("commit", commit(&names)),
+        Label::new("rustc", rustc(&names)),
+    ]
 }
 
 fn version(_: &Names) -> String {
     env!("CARGO_PKG_VERSION").to_owned()
+}
+
+/// What was built; "unknown" when neither the builder nor a repository said it.
+fn commit(_: &Names) -> String {
+    env!("CAUSEWAY_BUILT_FROM").to_owned()
+}
+
+fn rustc(_: &Names) -> String {
+    env!("CAUSEWAY_RUSTC").to_owned()
 }
 
 fn components() -> Vec<&'static str> {

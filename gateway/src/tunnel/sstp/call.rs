@@ -80,7 +80,7 @@ pub(super) async fn run(driver: Arc<Driver>, connection: SstpConnection, stop: S
         session = %id,
         protocol = "sstp",
         client.address = %connection.remote.ip(),
-        correlation = connection.correlation.as_deref().unwrap_or_default(),
+        correlation = connection.correlation.as_deref(),
     );
     Box::pin(Call::new(&driver, connection, id).run(stop))
         .instrument(span)
@@ -418,11 +418,10 @@ impl Call {
             seat.guard.set_cause(cause);
         }
         metrics::counter!("causeway_session_setup_failures_total", "protocol" => "sstp", "stage" => "ppp", "reason" => label).increment(1);
-        let waited = if self.pending.is_some() {
-            "the client left while its log-in was being decided"
-        } else {
-            ""
-        };
+        let waited = self
+            .pending
+            .is_some()
+            .then_some("the client left while its log-in was being decided");
         info!(
             event = "session_setup_failed",
             stage = "ppp",
