@@ -240,3 +240,113 @@ impl Shared {
         self.orders.send(order).unwrap_or_default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use causeway_proto::aaa::{FramedAddress, Identity, Proof, TunnelKind};
+    use causeway_proto::radius::{AttributeType, Attributes};
+
+    fn accounting(interim: u64, class: bool) -> (Accounting, mpsc::UnboundedReceiver<Order>) {
+        let (orders, receiver) = mpsc::unbounded_channel();
+        let shared = Shared {
+            orders,
+            waiting: Arc::default(),
+            tickets: AtomicU64::new(0),
+            nas: Nas::default(),
+            interim: Duration::from_secs(interim),
+            class,
+        };
+        (Accounting(Some(Arc::new(shared))), receiver)
+    }
+
+    #[expect(
+        clippy::unwrap_in_result,
+        reason = "none is what an account that is off gives"
+    )]
+    fn account(accounting: &Accounting, interim: Option<u64>) -> Option<Account> {
+        let applicant = Applicant {
+            tunnel: TunnelKind::Sstp,
+            remote: "198.51.100.7:50123".parse().unwrap(),
+            local: "203.0.113.4:443".parse().unwrap(),
+            session: "0a2b3c4d-67439f12".into(),
+            nas_port: 7,
+            correlation: None,
+            ras_client_version: None,
+            ras_client_name: None,
+            connect_info: None,
+            mtu: 1400,
+        };
+        let authorization = Authorization {
+            user: Identity::new(b"alice").unwrap(),
+            proof: Proof::Message(String::new()),
+            keys: None,
+            address: FramedAddress::Pool,
+            pool: None,
+            session_timeout: None,
+            idle_timeout: None,
+            interim: interim.map(Duration::from_secs),
+            mtu: None,
+            class: vec![b"one".to_vec(), b"two".to_vec()],
+            filter: None,
+            dns: Vec::new(),
+            wins: Vec::new(),
+            server: "nps1".into(),
+            message: None,
+        };
+        accounting.account(
+            &applicant,
+            &authorization,
+            AuthMethod::Pap,
+            [10, 99, 0, 2].into(),
+        )
+    }
+
+    #[test]
+    fn the_log_in_says_how_often_and_never_more_than_once_a_minute() {
+        let seconds = |configured, said| {
+            let (accounting, _orders) = accounting(configured, true);
+            let interim = account(&accounting, said).unwrap().interim;
+            interim.map(|interim| interim.as_secs())
+        };
+        assert_eq!(seconds(600, None), Some(600));
+        assert_eq!(seconds(600, Some(300)), Some(300));
+        assert_eq!(seconds(600, Some(5)), Some(60));
+        assert_eq!(seconds(0, None), None);
+        assert_eq!(seconds(0, Some(90)), Some(90));
+        assert_eq!(seconds(600, Some(0)), None);
+    }
+
+    #[test]
+    fn class_is_echoed_unless_it_is_not_wanted() {
+        for (wanted, expected) in [(true, 2), (false, 0)] {
+            let (accounting, _orders) = accounting(600, wanted);
+            let base = account(&accounting, None).unwrap().base;
+            let classes = Attributes::new(&base)
+                .filter(|attribute| attribute.unwrap().kind == AttributeType::CLASS);
+            assert_eq!(classes.count(), expected);
+        }
+        assert!(account(&Accounting::off(), None).is_none());
+    }
+
+    #[test]
+    fn a_driver_that_does_not_look_keeps_nobody_waiting_and_gets_no_more_than_it_can_hold() {
+        let (accounting, mut orders) = accounting(600, true);
+        let account = account(&accounting, None).unwrap();
+        let activity = Arc::default();
+        let opened: Vec<_> = (0..BACKLOG + 10)
+            .filter_map(|_| accounting.open(&account, &activity))
+            .collect();
+        assert_eq!(opened.len(), BACKLOG);
+        // Each that began can still end.
+        for opened in opened {
+            accounting.close(opened, TerminateCause::Admin);
+        }
+        let mut closed = 0;
+        while let Ok(order) = orders.try_recv() {
+            closed += usize::from(matches!(order, Order::Close { .. }));
+        }
+        assert_eq!(closed, BACKLOG);
+    }
+}

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use causeway_proto::ppp;
+use causeway_proto::radius::access::Nas;
 use causeway_proto::sstp::HashProtocol;
 
 use crate::accounting;
@@ -159,7 +160,13 @@ impl Config {
         Ok(Some(dynauth::Config {
             clients: settings.clients.clone(),
             secret: settings.secret.read()?,
-            nas: client.map(|client| client.nas()).unwrap_or_default(),
+            nas: client.map_or_else(
+                || Nas {
+                    identifier: self.gateway.name.clone(),
+                    ..Nas::default()
+                },
+                |client| client.nas(),
+            ),
         }))
     }
 

@@ -162,6 +162,20 @@ fn sessions_are_a_table_or_one_object() {
 }
 
 #[test]
+fn a_session_shows_what_radius_calls_it() {
+    let answer = Response::Session {
+        session: Box::new(session()),
+    };
+    let ran = run_with("causeway session 008f31c2", vec![answer], None);
+    let line = ran
+        .out
+        .lines()
+        .find(|line| line.contains("accounting id"))
+        .unwrap_or_else(|| panic!("{}", ran.out));
+    assert!(line.ends_with("8f31c2aa-67439f12"), "{line}");
+}
+
+#[test]
 fn disconnect_counts_and_asks_first() {
     let count = |sessions, dry_run| Response::Disconnected { sessions, dry_run };
     let no = run_with(
