@@ -11,7 +11,7 @@
 //! is believed when it comes over the request's own socket, has the identifier, the response authenticator and the
 //! Message-Authenticator; one that does not is thrown away, and the request still waits for the true one.
 //!
-//! Left out: accounting, dynamic authorization and password change, which come later; Status-Server; Tunnel-Password;
+//! Left out: accounting, dynamic authorization and password change, which come later; Tunnel-Password;
 //! RADIUS over TCP and TLS; Proxy-State, because the gateway is no proxy.
 
 pub mod access;
@@ -25,8 +25,8 @@ pub mod vendor;
 
 pub use attribute::{Attribute, AttributeList, AttributeType, Attributes, MAX_VALUE};
 pub use client::{
-    Client, Completion, Config, Demand, Event, Mode, Patience, Port, Refused, RequestId, Server,
-    ServerId, Transmit,
+    Client, Completion, Config, Demand, Event, Health, Login, Mode, Patience, Port, Probe, Refused,
+    RequestId, Server, ServerId, StatusServer, Transmit,
 };
 pub use packet::{Code, MAX_LEN, MIN_LEN, Packet};
 pub use result::{Discard, RadiusResult};

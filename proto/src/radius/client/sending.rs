@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::super::access::{Signing, encode_request};
 use super::super::{Discard, RadiusResult};
-use super::server::ServerState;
-use super::{Client, Event, Mode, Patience, Port, Refused, RequestId, ServerId};
-use crate::aaa::{Applicant, Credentials};
+use super::server::{ServerState, Slot};
+use super::{Client, Event, LATE, Mode, Patience, Port, Refused, RequestId, ServerId};
+use crate::aaa::{Applicant, Credentials, Identity};
 
 /// How long a request is tried again when every host refuses it: a service restarts in less.
 const REFUSED_PATIENCE: Duration = Duration::from_secs(10);
+/// For so many users it is known which server may be prompting them.
+const MAX_PROMPTS: usize = 16_384;
 /// How soon.
 const REFUSED_RETRY: Duration = Duration::from_secs(1);
 
@@ -24,6 +26,21 @@ pub(super) enum Timer {
     Deadline(RequestId),
     /// A late answer would not be known any more.
     Forget(Port, u8),
+    /// The request has waited for long: does its server live?
+    Doubt(RequestId),
+    /// It is time to ask after a server.
+    Inquire(ServerId),
+    /// A question after a server goes out again, or has had no answer.
+    Inquiry(ServerId),
+}
+
+/// What is to go out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Outgoing {
+    /// A log-in.
+    Request(RequestId),
+    /// A question after a server, if it is still open.
+    Question(Port, u8),
 }
 
 /// A request that waits.
@@ -70,7 +87,14 @@ impl Client {
     }
 
     /// Chooses a server for a new log-in; when all are dead, the one that is to be tried again first.
-    pub(super) fn choose(&mut self, now: Instant) -> Option<ServerId> {
+    ///
+    /// In turns, but the one that may have a prompt open for this user comes first: another would open a second one.
+    pub(super) fn choose(&mut self, now: Instant, user: &Identity) -> Option<ServerId> {
+        if let Some(server) = self.prompting(now, user)
+            && self.is_eligible(now, server)
+        {
+            return Some(server);
+        }
         let count = self.servers.len();
         let first = match self.config.mode {
             Mode::Failover => 0,
@@ -82,8 +106,33 @@ impl Client {
         };
         self.next_server = self.next_server.wrapping_add(1);
         order()
-            .find(|id| self.server(*id).is_some_and(|state| state.is_eligible(now)))
-            .or_else(|| order().min_by_key(|id| self.server(*id).and_then(ServerState::dead_until)))
+            .find(|id| self.is_eligible(now, *id))
+            .or_else(|| order().min_by_key(|id| self.server(*id).map(ServerState::last_resort)))
+    }
+
+    /// Returns the server whose prompt this user may still have on the phone.
+    fn prompting(&self, now: Instant, user: &Identity) -> Option<ServerId> {
+        let (server, until) = self.prompts.get(&fold(user))?;
+        (*until > now).then_some(*server)
+    }
+
+    /// Notes which server may prompt this user; only turns need to know.
+    pub(super) fn note_prompt(&mut self, now: Instant, user: &Identity, server: ServerId) {
+        if self.config.mode != Mode::RoundRobin || self.config.patience != Patience::Mfa {
+            return;
+        }
+        if self.prompts.len() >= MAX_PROMPTS {
+            self.prompts.retain(|_, (_, until)| *until > now);
+        }
+        if self.prompts.len() < MAX_PROMPTS {
+            self.prompts.insert(fold(user), (server, now + LATE));
+        }
+    }
+
+    /// Returns whether a new log-in may go to a server.
+    fn is_eligible(&self, now: Instant, id: ServerId) -> bool {
+        self.server(id)
+            .is_some_and(|state| state.is_eligible(now, self.can_ask(state)))
     }
 
     /// Makes the octets for one server.
@@ -98,9 +147,12 @@ impl Client {
         let authenticator = self.rng.array();
         let first = self.rng.u8();
         let state = self.servers.get_mut(server.0).ok_or(Refused::NoServer)?;
-        let (port, identifier) = state.allocate(id, first).ok_or(Refused::Full)?;
+        let (port, identifier) = state
+            .allocate(Slot::Waiting(id), first)
+            .ok_or(Refused::Full)?;
         // The identifier may have been taken from an answer that was still waited for.
         self.deadlines.stop(Timer::Forget(port, identifier));
+        self.late.remove(&(port, identifier));
         let signing = Signing {
             identifier,
             authenticator,
@@ -132,7 +184,7 @@ impl Client {
         self.events.push_back(Event::Started {
             server: attempt.port.server,
         });
-        self.outbox.push_back(id);
+        self.outbox.push_back(Outgoing::Request(id));
         self.deadlines.stop(Timer::Retransmit(id));
         if let Some(after) = self.config.retransmit.first() {
             self.deadlines
@@ -142,6 +194,8 @@ impl Client {
             self.deadlines
                 .arm(Timer::Failover(id), attempt.sent + failover_after);
         }
+        let (server, sent) = (attempt.port.server, attempt.sent);
+        self.doubt_later(id, server, sent);
     }
 
     /// Queues the same octets again.
@@ -157,7 +211,7 @@ impl Client {
         self.events.push_back(Event::Retransmitted {
             server: attempt.port.server,
         });
-        self.outbox.push_back(id);
+        self.outbox.push_back(Outgoing::Request(id));
         if let Some(after) = self.config.retransmit.get(attempt.copies) {
             // A schedule that is not in order must not make a loop of the past.
             let due = (attempt.sent + *after).max(now + Duration::from_millis(1));
@@ -192,9 +246,7 @@ impl Client {
         let bound = self.asker(&request.credentials).is_some();
         let next = (0..self.servers.len()).map(ServerId).find(|server| {
             !request.tried.contains(server)
-                && self
-                    .server(*server)
-                    .is_some_and(|state| state.is_eligible(now))
+                && self.is_eligible(now, *server)
         });
         let attempt = next.filter(|_| !bound).and_then(|server| {
             let (applicant, credentials) = (&request.applicant, &request.credentials);
@@ -202,7 +254,7 @@ impl Client {
         });
         let moved = attempt.is_some();
         if let Some(attempt) = attempt {
-            self.retire(now, &request.attempt);
+            self.retire(now, &request);
             request.tried.push(attempt.port.server);
             request.attempt = attempt;
             request.refused = false;
@@ -213,4 +265,9 @@ impl Client {
         }
         moved
     }
+}
+
+/// Returns a name as servers compare names: without regard to case.
+pub(super) fn fold(user: &Identity) -> Vec<u8> {
+    user.as_bytes().to_ascii_lowercase()
 }
