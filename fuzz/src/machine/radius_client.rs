@@ -9,8 +9,8 @@ use causeway_proto::crypto::Rng;
 use causeway_proto::radius::access::{Answer, Nas};
 use causeway_proto::radius::authenticator::sign_reply;
 use causeway_proto::radius::{
-    Client, Code, Config, Demand, Event, Mode, Packet, Patience, Port, Probe, RequestId,
-    Server, StatusServer,
+    Client, Code, Config, Demand, Event, Mode, Packet, Patience, Port, Probe, RequestId, Server,
+    StatusServer,
 };
 use causeway_proto::wire::Decode;
 
@@ -222,6 +222,10 @@ impl World {
             let Some(due) = self.client.poll_timeout() else {
                 break;
             };
+            if self.waiting.is_empty() {
+                // What is left are questions whether the servers live, and those have no end.
+                break;
+            }
             self.now = self.now.max(due);
             self.client.handle_timeout(self.now);
             self.settle();
@@ -229,7 +233,6 @@ impl World {
                 assert!(self.now <= *deadline, "{id:?} waits past its deadline");
             }
         }
-        assert!(self.client.poll_timeout().is_none(), "timers without end");
         assert!(
             self.waiting.is_empty(),
             "{} log-ins never end",

@@ -15,7 +15,7 @@ use super::report::Report;
 use super::{Certificate, Config, Users};
 
 /// Keys that are read, and have no effect yet.
-const NOT_IN_THIS_VERSION: [&str; 13] = [
+const NOT_IN_THIS_VERSION: [&str; 11] = [
     "azure",
     "drain.azure_scheduled_events",
     "ikev2",
@@ -26,9 +26,7 @@ const NOT_IN_THIS_VERSION: [&str; 13] = [
     "network.routes",
     "radius.accounting",
     "radius.attributes_to_log",
-    "radius.duplicate_logins",
     "radius.dynamic_authorization",
-    "radius.probe",
 ];
 
 /// Checks what one table cannot know of another.

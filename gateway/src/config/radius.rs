@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use causeway_proto::aaa::Identity;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +28,8 @@ pub(super) struct File {
     class_in_accounting: bool,
     attributes_to_log: Vec<String>,
     duplicate_logins: DuplicateLogins,
-    probe: Option<ProbeFile>,
+    probe: ProbeFile,
+    pap_code_split: bool,
     servers: Vec<ServerFile>,
     accounting: AccountingFile,
     dynamic_authorization: Option<DynamicFile>,
@@ -60,11 +62,15 @@ struct DuplicateLogins {
     window: Text<Time>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+/// What happens to a second log-in of a user whose prompt is open.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum DuplicatePolicy {
+pub enum DuplicatePolicy {
+    /// It waits.
     Wait,
+    /// It is refused.
     Refuse,
+    /// It goes on.
     Allow,
 }
 
@@ -76,10 +82,13 @@ struct ProbeFile {
     expect: Expect,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+/// What a server says about the probe user.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum Expect {
+pub enum Expect {
+    /// No, because it does not know that user.
     Reject,
+    /// Yes.
     Accept,
 }
 
@@ -96,6 +105,54 @@ struct ServerFile {
     #[serde(default = "udp")]
     transport: Transport,
     source: Option<IpAddr>,
+    #[serde(default)]
+    status_server: StatusServer,
+}
+
+/// Whether a server is asked with Status-Server whether it lives.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(from = "StatusText", into = "StatusText")]
+pub enum StatusServer {
+    /// As long as it answers that.
+    #[default]
+    Auto,
+    /// It answers that.
+    On,
+    /// It does not.
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+enum StatusText {
+    Is(bool),
+    Word(StatusWord),
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum StatusWord {
+    Auto,
+}
+
+impl From<StatusText> for StatusServer {
+    fn from(text: StatusText) -> Self {
+        match text {
+            StatusText::Word(StatusWord::Auto) => Self::Auto,
+            StatusText::Is(true) => Self::On,
+            StatusText::Is(false) => Self::Off,
+        }
+    }
+}
+
+impl From<StatusServer> for StatusText {
+    fn from(status: StatusServer) -> Self {
+        match status {
+            StatusServer::Auto => Self::Word(StatusWord::Auto),
+            StatusServer::On => Self::Is(true),
+            StatusServer::Off => Self::Is(false),
+        }
+    }
 }
 
 const fn auth_port() -> u16 {
@@ -153,7 +210,8 @@ impl Default for File {
                 .map(str::to_owned)
                 .into(),
             duplicate_logins: DuplicateLogins::default(),
-            probe: None,
+            probe: ProbeFile::default(),
+            pap_code_split: false,
             servers: Vec::new(),
             accounting: AccountingFile::default(),
             dynamic_authorization: None,
@@ -216,10 +274,27 @@ pub struct Radius {
     pub class_in_accounting: bool,
     /// Attributes of the reply that the log shows.
     pub attributes_to_log: Vec<String>,
+    /// What happens to a second log-in of a user whose prompt is open.
+    pub duplicate_logins: (DuplicatePolicy, Duration),
+    /// About whom a silent server is asked; `None` is nobody.
+    pub probe: Option<Probe>,
+    /// Whether `password,code` is taken apart when a server asks for a code by PAP.
+    pub pap_code_split: bool,
     /// Accounting; `None` is off.
     pub accounting: Option<Accounting>,
     /// Disconnect-Request and CoA-Request; `None` is off.
     pub dynamic_authorization: Option<DynamicAuthorization>,
+}
+
+/// A log-in that nobody makes, to learn whether a server lives.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Probe {
+    /// Somebody who does not exist.
+    pub user: Identity,
+    /// How long a server may go unheard.
+    pub interval: Duration,
+    /// What it is to say.
+    pub expect: Expect,
 }
 
 /// A server.
@@ -239,6 +314,8 @@ pub struct Server {
     pub transport: Transport,
     /// Our address, as the server knows it.
     pub source: Option<IpAddr>,
+    /// Whether it is asked with Status-Server whether it lives.
+    pub status_server: StatusServer,
 }
 
 /// RADIUS accounting.
@@ -275,11 +352,9 @@ pub(super) fn check(file: File, report: &mut Report) -> Radius {
         framed_ip,
         class_in_accounting,
         attributes_to_log,
-        duplicate_logins: DuplicateLogins {
-            policy: _,
-            window: _,
-        },
-        probe: _,
+        duplicate_logins: DuplicateLogins { policy, window },
+        probe,
+        pap_code_split,
         servers,
         accounting,
         dynamic_authorization,
@@ -320,9 +395,41 @@ pub(super) fn check(file: File, report: &mut Report) -> Radius {
         framed_ip,
         class_in_accounting,
         attributes_to_log,
+        duplicate_logins: (policy, window.duration()),
+        probe: check_probe(&probe, report),
+        pap_code_split,
         accounting: check_accounting(accounting),
         dynamic_authorization: dynamic_authorization.and_then(|file| check_dynamic(file, report)),
     }
+}
+
+/// Returns the probe user; an empty name turns it off.
+fn check_probe(file: &ProbeFile, report: &mut Report) -> Option<Probe> {
+    let ProbeFile {
+        user,
+        interval,
+        expect,
+    } = file;
+    if user.is_empty() {
+        return None;
+    }
+    let interval = interval.duration();
+    if !(Duration::from_secs(5)..=Duration::from_secs(3600)).contains(&interval) {
+        report
+            .error("E0203", "radius.probe.interval", "nobody asks like this")
+            .label("5 s to 1 h");
+    }
+    let identity = Identity::new(user.as_bytes()).filter(|_| !user.chars().any(char::is_control));
+    if identity.is_none() {
+        report
+            .error("E0203", "radius.probe.user", "not a user name")
+            .label("at most 253 octets, none of them a control character");
+    }
+    Some(Probe {
+        user: identity?,
+        interval,
+        expect: *expect,
+    })
 }
 
 fn check_timeout(timeout: Duration, mfa: bool, report: &mut Report) {
@@ -363,6 +470,7 @@ fn check_servers(files: Vec<ServerFile>, report: &mut Report) -> Vec<Server> {
             secret_file,
             transport,
             source,
+            status_server,
         } = file;
         let path = |key: &str| format!("radius.servers[{i}].{key}");
         let is_word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
@@ -415,6 +523,7 @@ fn check_servers(files: Vec<ServerFile>, report: &mut Report) -> Vec<Server> {
                 secret,
                 transport,
                 source,
+                status_server,
             });
         }
     }

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use causeway_proto::ppp;
+use causeway_proto::radius::Code;
 use causeway_proto::sstp::HashProtocol;
 
+use crate::auth::{self, DuplicateLogins};
 use crate::dataplane;
 use crate::observe::health;
 use crate::os::credentials::CredentialError;
@@ -15,7 +17,8 @@ use crate::radius as room;
 use crate::session::PoolConfig;
 
 use super::{
-    BindingHash, Config, ManageNftables, MessageAuthenticator, Mode, Required, Server, Sstp,
+    BindingHash, Config, DuplicatePolicy, Expect, ManageNftables, MessageAuthenticator, Mode,
+    Required, Server, Sstp, StatusServer,
 };
 
 /// How much longer than the authenticator the call waits for the client's last message.
@@ -105,6 +108,14 @@ impl Config {
             retransmit: radius.retransmit.clone(),
             probe_after: radius.probe_after,
             dead_time: radius.dead_time,
+            probe: radius.probe.as_ref().map(|probe| room::Probe {
+                user: probe.user.clone(),
+                interval: probe.interval,
+                expect: match probe.expect {
+                    Expect::Reject => Code::ACCESS_REJECT,
+                    Expect::Accept => Code::ACCESS_ACCEPT,
+                },
+            }),
             message_authenticator: match radius.message_authenticator {
                 MessageAuthenticator::Require => room::Demand::Require,
                 MessageAuthenticator::IfPresent => room::Demand::IfPresent,
@@ -113,6 +124,20 @@ impl Config {
             nas_ip: None,
             nas_ipv6: None,
         }))
+    }
+
+    /// Returns what holds a second log-in of a user back; `None` where nobody is prompted.
+    #[must_use]
+    pub fn duplicate_logins(&self) -> Option<DuplicateLogins> {
+        let (policy, window) = self.radius.duplicate_logins;
+        self.radius.mfa.then_some(DuplicateLogins {
+            policy: match policy {
+                DuplicatePolicy::Wait => auth::DuplicatePolicy::Wait,
+                DuplicatePolicy::Refuse => auth::DuplicatePolicy::Refuse,
+                DuplicatePolicy::Allow => auth::DuplicatePolicy::Allow,
+            },
+            window,
+        })
     }
 
     /// Returns when a probe fails.
@@ -180,6 +205,11 @@ impl Server {
             auth_port: self.auth_port,
             secret: self.secret.read()?,
             source: self.source,
+            status: match self.status_server {
+                StatusServer::Auto => room::StatusServer::Auto,
+                StatusServer::On => room::StatusServer::On,
+                StatusServer::Off => room::StatusServer::Off,
+            },
         })
     }
 }

@@ -15,7 +15,7 @@ use causeway_proto::crypto::SecretBytes;
 use causeway_proto::radius::access::Nas;
 use causeway_proto::radius::{self as proto, Patience};
 
-pub use causeway_proto::radius::{Demand, Mode, RadiusResult};
+pub use causeway_proto::radius::{Demand, Login, Mode, Probe, RadiusResult, StatusServer};
 pub use transport::{Driver, Reply, RequestError, ServerHealth, Transport};
 
 /// What the RADIUS client needs to know.
@@ -31,10 +31,13 @@ pub struct Config {
     pub mfa: bool,
     /// When the same octets are sent again, counted from the first time.
     pub retransmit: Vec<Duration>,
-    /// Without a second factor: after so much silence another server is asked.
+    /// After so much silence the machine asks whether the server lives; without a second factor another one is asked
+    /// about the log-in, too.
     pub probe_after: Duration,
     /// For how long a server that is known not to answer is passed over.
     pub dead_time: Duration,
+    /// About whom a server is asked to learn whether it lives; `None` asks about nobody.
+    pub probe: Option<Probe>,
     /// Whether replies must have a Message-Authenticator.
     pub message_authenticator: Demand,
     /// NAS-Identifier.
@@ -58,6 +61,8 @@ pub struct Server {
     pub secret: SecretBytes,
     /// The address to ask from: the one that the server knows as its client.
     pub source: Option<IpAddr>,
+    /// Whether it is asked with Status-Server whether it lives.
+    pub status: StatusServer,
 }
 
 impl Default for Config {
@@ -71,6 +76,7 @@ impl Default for Config {
             retransmit: vec![Duration::from_secs(5)],
             probe_after: Duration::from_secs(10),
             dead_time: Duration::from_secs(60),
+            probe: None,
             message_authenticator: Demand::Require,
             nas_identifier: String::new(),
             nas_ip: None,
@@ -100,6 +106,7 @@ impl Config {
                 .map(|server| proto::Server {
                     name: server.name.clone(),
                     secret: server.secret.clone(),
+                    status: server.status,
                 })
                 .collect(),
             mode: self.mode,
@@ -114,6 +121,8 @@ impl Config {
             },
             dead_time: self.dead_time,
             message_authenticator: self.message_authenticator,
+            probe_after: self.probe_after,
+            probe: self.probe.clone(),
         }
     }
 }

@@ -231,13 +231,13 @@ fn authenticator(config: &Config, tasks: &mut Tasks) -> Result<Authenticator, St
         let mfa = radius.mfa;
         let (transport, driver) = Transport::new(radius).map_err(|_| StartupError::Random)?;
         tasks.spawn("radius", driver.run());
-        return Ok(Authenticator::Radius(RadiusAuthenticator::new(
-            transport, mfa,
-        )));
+        let radius = RadiusAuthenticator::new(transport, mfa)
+            .with_pap_code_split(config.radius.pap_code_split);
+        return Ok(Authenticator::radius(radius, config.duplicate_logins()));
     }
     match &config.users {
-        Users::Shown => Ok(Authenticator::Users(UserFile::dev())),
-        Users::File(path) => Ok(Authenticator::Users(UserFile::load(path)?)),
+        Users::Shown => Ok(Authenticator::users(UserFile::dev())),
+        Users::File(path) => Ok(Authenticator::users(UserFile::load(path)?)),
         Users::None => Err(StartupError::NobodyDecides),
     }
 }

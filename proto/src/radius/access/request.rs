@@ -75,6 +75,21 @@ pub fn encode_request(
     credentials: &Credentials,
     signing: Signing<'_>,
 ) -> Result<Vec<u8>, RequestError> {
+    encode_answer(nas, applicant, credentials, &[], signing)
+}
+
+/// Makes the Access-Request that answers a challenge by another method than EAP: `state` goes back to who sent it.
+///
+/// # Errors
+///
+/// When the client's own values do not fit.
+pub fn encode_answer(
+    nas: &Nas,
+    applicant: &Applicant,
+    credentials: &Credentials,
+    state: &[u8],
+    signing: Signing<'_>,
+) -> Result<Vec<u8>, RequestError> {
     let mut list = AttributeList::new();
     list.push(
         AttributeType::MESSAGE_AUTHENTICATOR,
@@ -82,6 +97,9 @@ pub fn encode_request(
     );
     list.push(AttributeType::USER_NAME, credentials.user().as_bytes());
     push_credentials(&mut list, applicant, credentials, signing)?;
+    if !state.is_empty() {
+        list.push(AttributeType::STATE, state);
+    }
     push_nas(&mut list, nas, applicant);
     push_tunnel(&mut list, applicant);
     push_microsoft(&mut list, applicant);

@@ -15,8 +15,8 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::super::access::{Signing, encode_request, encode_status};
 use super::super::Packet;
+use super::super::access::{Signing, encode_request, encode_status};
 use super::sending::{Outgoing, Timer};
 use super::server::{ServerState, Slot};
 use super::{Client, Event, Patience, Port, RequestId, ServerId, StatusServer};
@@ -168,7 +168,7 @@ impl Client {
         let mut waiting: Vec<_> = self
             .requests
             .iter()
-            .filter(|(_, request)| request.attempt.port.server == server && !request.refused)
+            .filter(|(_, request)| request.attempt.port.server == server && !request.is_refused())
             .map(|(id, _)| *id)
             .collect();
         waiting.sort_unstable();
@@ -292,8 +292,7 @@ impl Client {
         }
         self.send_questions(server);
         self.deadlines.stop(Timer::Inquire(server));
-        self.deadlines
-            .arm(Timer::Inquiry(server), now + COPY_WAIT);
+        self.deadlines.arm(Timer::Inquiry(server), now + COPY_WAIT);
     }
 
     /// Makes one question.
@@ -348,8 +347,9 @@ impl Client {
     fn send_questions(&mut self, server: ServerId) {
         if let Some(state) = self.servers.get(server.0) {
             let current = state.questions.iter().filter(|question| !question.old);
-            self.outbox
-                .extend(current.map(|question| Outgoing::Question(question.port, question.identifier)));
+            self.outbox.extend(
+                current.map(|question| Outgoing::Question(question.port, question.identifier)),
+            );
         }
     }
 
@@ -416,8 +416,7 @@ impl Client {
         if inquiry.copies < COPIES && !over {
             inquiry.copies = inquiry.copies.saturating_add(1);
             self.send_questions(server);
-            self.deadlines
-                .arm(Timer::Inquiry(server), now + COPY_WAIT);
+            self.deadlines.arm(Timer::Inquiry(server), now + COPY_WAIT);
             return;
         }
         let answered = inquiry.answered;
@@ -462,8 +461,7 @@ impl Client {
             // It answered something else meanwhile, so it would have answered this.
             state.supports = Supports::No;
         }
-        self.deadlines
-            .arm(Timer::Inquire(server), now + interval);
+        self.deadlines.arm(Timer::Inquire(server), now + interval);
     }
 
     fn interval(&self) -> Duration {

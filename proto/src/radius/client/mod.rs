@@ -28,13 +28,13 @@ pub use config::{
     Server, ServerId, StatusServer, Transmit,
 };
 pub use health::Health;
-use sending::{Outgoing, Request, Timer, fold};
+use sending::{Outgoing, Question, Request, Timer, fold};
 use server::{ServerState, Slot};
 
 use super::access::{Answer, ReplyError, Signing, decode_reply};
 use super::authenticator::{Forged, MessageAuthenticator, verify_reply};
 use super::{Code, Discard, Packet, RadiusResult};
-use crate::aaa::{Applicant, Credentials, Verdict};
+use crate::aaa::{Applicant, Challenge, Credentials, Verdict};
 use crate::crypto::Rng;
 use crate::timer::Deadlines;
 use crate::wire::Decode;
@@ -100,23 +100,70 @@ impl Client {
         credentials: &Credentials,
         deadline: Instant,
     ) -> Result<RequestId, Refused> {
+        let challenge = match credentials {
+            Credentials::Eap { state, .. } => state.as_ref(),
+            Credentials::Pap { .. }
+            | Credentials::ChapMd5 { .. }
+            | Credentials::MsChapV2 { .. } => None,
+        };
+        let question = Question {
+            applicant,
+            credentials,
+            challenge,
+        };
+        self.ask(now, question, deadline)
+    }
+
+    /// Asks as [`Client::request`] does, in answer to a challenge of PAP: the password is the code that was asked for.
+    ///
+    /// # Errors
+    ///
+    /// When no request can be made.
+    pub fn answer(
+        &mut self,
+        now: Instant,
+        applicant: &Applicant,
+        credentials: &Credentials,
+        challenge: &Challenge,
+        deadline: Instant,
+    ) -> Result<RequestId, Refused> {
+        let question = Question {
+            applicant,
+            credentials,
+            challenge: Some(challenge),
+        };
+        self.ask(now, question, deadline)
+    }
+
+    fn ask(
+        &mut self,
+        now: Instant,
+        question: Question<'_>,
+        deadline: Instant,
+    ) -> Result<RequestId, Refused> {
+        let Question {
+            applicant,
+            credentials,
+            challenge,
+        } = question;
         let server = self
-            .asker(credentials)
+            .asker(challenge)
             .or_else(|| self.choose(now, credentials.user()))
             .ok_or(Refused::NoServer)?;
         let id = RequestId(self.next_request);
         self.next_request = self.next_request.wrapping_add(1);
-        let attempt = self.attempt(now, id, server, applicant, credentials)?;
+        let attempt = self.attempt(now, id, server, question)?;
         self.requests.insert(
             id,
             Request {
                 applicant: applicant.clone(),
                 credentials: credentials.clone(),
+                challenge: challenge.cloned(),
                 started: now,
                 tried: vec![server],
                 attempt,
                 fault: None,
-                refused: false,
+                refusal: None,
             },
         );
         let deadline = deadline.min(now + self.config.timeout);
@@ -346,7 +393,7 @@ impl Client {
         };
         let others = state.heard_since(request.attempt.sent);
         let result = match request.fault {
-            _ if request.refused => RadiusResult::Unreachable,
+            _ if request.is_refused() => RadiusResult::Unreachable,
             Some(fault) => fault.as_result(),
             None if others => RadiusResult::SilentDiscard,
             None => RadiusResult::ServerSilent,

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::access::{Signing, encode_request};
+use super::super::access::{Signing, encode_answer, encode_request};
 use super::super::{Discard, RadiusResult};
 use super::server::{ServerState, Slot};
 use super::{Client, Event, LATE, Mode, Patience, Port, Refused, RequestId, ServerId};
-use crate::aaa::{Applicant, Credentials, Identity};
+use crate::aaa::{Applicant, Challenge, Credentials, Identity};
 
 /// How long a request is tried again when every host refuses it: a service restarts in less.
 const REFUSED_PATIENCE: Duration = Duration::from_secs(10);
@@ -43,19 +43,54 @@ pub(super) enum Outgoing {
     Question(Port, u8),
 }
 
+/// What is asked about a log-in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question<'a> {
+    pub(super) applicant: &'a Applicant,
+    pub(super) credentials: &'a Credentials,
+    /// The question that it answers.
+    pub(super) challenge: Option<&'a Challenge>,
+}
+
 /// A request that waits.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) applicant: Applicant,
     pub(super) credentials: Credentials,
+    /// The question that it answers.
+    pub(super) challenge: Option<Challenge>,
     pub(super) started: Instant,
     /// The servers that have been asked.
     pub(super) tried: Vec<ServerId>,
     pub(super) attempt: Attempt,
     /// What the last reply was thrown away for.
     pub(super) fault: Option<Discard>,
-    /// Whether the host refused the last datagram.
-    pub(super) refused: bool,
+    /// Whether the host refuses.
+    pub(super) refusal: Option<Refusal>,
+}
+
+/// A host that refuses what a request sends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Refusal {
+    /// Since when, without a copy that was not refused.
+    since: Instant,
+    /// Whether the last copy was refused.
+    last: bool,
+}
+
+impl Request {
+    /// Returns whether the host refused the last copy.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refusal.is_some_and(|refusal| refusal.last)
+    }
+
+    /// Returns whether the host has refused for so long that waiting on is in vain.
+    fn is_hopeless(&self, now: Instant) -> bool {
+        self.refusal.is_some_and(|refusal| {
+            refusal.last
+                && now.saturating_duration_since(refusal.since) >= REFUSED_PATIENCE
+        })
+    }
 }
 
 /// A request as it went to one server.
@@ -71,15 +106,9 @@ pub(super) struct Attempt {
 }
 
 impl Client {
-    /// Returns the server whose challenge the credentials answer.
-    pub(super) fn asker(&self, credentials: &Credentials) -> Option<ServerId> {
-        let Credentials::Eap {
-            state: Some(challenge),
-            ..
-        } = credentials
-        else {
-            return None;
-        };
+    /// Returns the server that asked.
+    pub(super) fn asker(&self, challenge: Option<&Challenge>) -> Option<ServerId> {
+        let challenge = challenge?;
         self.servers
             .iter()
             .position(|state| state.server.name == challenge.server)
@@ -141,9 +170,13 @@ impl Client {
         now: Instant,
         id: RequestId,
         server: ServerId,
-        applicant: &Applicant,
-        credentials: &Credentials,
+        question: Question<'_>,
     ) -> Result<Attempt, Refused> {
+        let Question {
+            applicant,
+            credentials,
+            challenge,
+        } = question;
         let authenticator = self.rng.array();
         let first = self.rng.u8();
         let state = self.servers.get_mut(server.0).ok_or(Refused::NoServer)?;
@@ -158,7 +191,17 @@ impl Client {
             authenticator,
             secret: state.server.secret.expose(),
         };
-        match encode_request(&self.config.nas, applicant, credentials, signing) {
+        let nas = &self.config.nas;
+        let encoded = match (credentials, challenge) {
+            // EAP brings its state along.
+            (Credentials::Eap { .. }, _) | (_, None) => {
+                encode_request(nas, applicant, credentials, signing)
+            }
+            (_, Some(challenge)) => {
+                encode_answer(nas, applicant, credentials, &challenge.state, signing)
+            }
+        };
+        match encoded {
             Ok(datagram) => Ok(Attempt {
                 port,
                 identifier,
@@ -203,21 +246,33 @@ impl Client {
         let Some(request) = self.requests.get_mut(&id) else {
             return;
         };
-        if request.refused && now.saturating_duration_since(request.started) >= REFUSED_PATIENCE {
+        if request.is_hopeless(now) {
             self.finish(now, id, RadiusResult::Unreachable, None, None);
             return;
         }
+        let again = request.is_refused();
+        request.refusal = request
+            .refusal
+            .filter(|refusal| refusal.last)
+            .map(|refusal| Refusal {
+                last: false,
+                ..refusal
+            });
         let attempt = &mut request.attempt;
         self.events.push_back(Event::Retransmitted {
             server: attempt.port.server,
         });
         self.outbox.push_back(Outgoing::Request(id));
-        if let Some(after) = self.config.retransmit.get(attempt.copies) {
+        // What the host refused does not count among the copies that may get lost.
+        if !again {
+            attempt.copies = attempt.copies.saturating_add(1);
+        }
+        let next = attempt.copies.saturating_sub(1);
+        if let Some(after) = self.config.retransmit.get(next) {
             // A schedule that is not in order must not make a loop of the past.
             let due = (attempt.sent + *after).max(now + Duration::from_millis(1));
             self.deadlines.arm(Timer::Retransmit(id), due);
         }
-        attempt.copies = attempt.copies.saturating_add(1);
     }
 
     /// The host refused: nobody has seen this request, so another server may.
@@ -228,8 +283,9 @@ impl Client {
         let Some(request) = self.requests.get_mut(&id) else {
             return;
         };
-        request.refused = true;
-        if now.saturating_duration_since(request.started) >= REFUSED_PATIENCE {
+        let since = request.refusal.map_or(now, |refusal| refusal.since);
+        request.refusal = Some(Refusal { since, last: true });
+        if request.is_hopeless(now) {
             self.finish(now, id, RadiusResult::Unreachable, None, None);
         } else {
             self.deadlines
@@ -243,21 +299,24 @@ impl Client {
             return false;
         };
         // Who asked a question is the only one that understands the answer.
-        let bound = self.asker(&request.credentials).is_some();
-        let next = (0..self.servers.len()).map(ServerId).find(|server| {
-            !request.tried.contains(server)
-                && self.is_eligible(now, *server)
-        });
+        let bound = self.asker(request.challenge.as_ref()).is_some();
+        let next = (0..self.servers.len())
+            .map(ServerId)
+            .find(|server| !request.tried.contains(server) && self.is_eligible(now, *server));
         let attempt = next.filter(|_| !bound).and_then(|server| {
-            let (applicant, credentials) = (&request.applicant, &request.credentials);
-            self.attempt(now, id, server, applicant, credentials).ok()
+            let question = Question {
+                applicant: &request.applicant,
+                credentials: &request.credentials,
+                challenge: request.challenge.as_ref(),
+            };
+            self.attempt(now, id, server, question).ok()
         });
         let moved = attempt.is_some();
         if let Some(attempt) = attempt {
             self.retire(now, &request);
             request.tried.push(attempt.port.server);
             request.attempt = attempt;
-            request.refused = false;
+            request.refusal = None;
         }
         self.requests.insert(id, request);
         if moved {

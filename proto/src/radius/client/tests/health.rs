@@ -110,10 +110,13 @@ fn the_probe_user_is_used_where_status_server_is_not_answered() {
 
 #[test]
 fn status_server_is_signed_and_says_who_asks() {
-    let (t, mut c) = (start(), client(1, |c| {
-        c.servers[0].status = StatusServer::On;
-        c.nas.identifier = "gw".into();
-    }));
+    let (t, mut c) = (
+        start(),
+        client(1, |c| {
+            c.servers[0].status = StatusServer::On;
+            c.nas.identifier = "gw".into();
+        }),
+    );
     c.begin(t);
     c.handle_timeout(t);
     let (_, datagram) = sent(&mut c).unwrap();
@@ -160,7 +163,11 @@ fn a_dead_server_is_left_by_new_logins_within_five_seconds_and_keeps_those_that_
     // A second prompt would be worse than a slow failure.
     assert_eq!(c.waiting(ServerId(0)), 4);
     let moved = serve(&mut c, t + s(30), |_, _| None);
-    assert!(moved.iter().all(|(port, d)| is_probe(d) || port.server.0 == 0 || d[1] < 255));
+    assert!(
+        moved
+            .iter()
+            .all(|(port, d)| is_probe(d) || port.server.0 == 0 || d[1] < 255)
+    );
     assert_eq!(c.waiting(ServerId(0)), 4);
 }
 
@@ -235,7 +242,10 @@ fn a_forged_answer_is_no_sign_of_life() {
 
 #[test]
 fn silence_proves_nothing_when_nothing_was_ever_answered() {
-    let (t, mut c) = (start(), client(1, |c| c.servers[0].status = StatusServer::Auto));
+    let (t, mut c) = (
+        start(),
+        client(1, |c| c.servers[0].status = StatusServer::Auto),
+    );
     c.begin(t);
     let asked = pass(&mut c, t + s(100));
     assert!(!asked.is_empty() && asked.iter().all(|(_, d)| is_status(d)));

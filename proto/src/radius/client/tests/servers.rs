@@ -148,6 +148,26 @@ fn a_server_that_restarts_is_tried_again_with_the_same_octets() {
 }
 
 #[test]
+fn a_restart_costs_nobody_the_login_who_waits_for_a_phone() {
+    let (t, mut c) = (start(), client(1, |_| ()));
+    let (_, port, early) = ask(&mut c, t, "alice");
+    pass(&mut c, t + s(30));
+    let (_, _, late) = ask(&mut c, t + s(30), "bob");
+    for n in 30..34 {
+        c.handle_unreachable(t + s(n), port);
+        let again = pass(&mut c, t + s(n + 1));
+        assert_eq!(again, [(port, early.clone()), (port, late.clone())]);
+    }
+    // It is back, and what was lost with it has been asked again; the scheduled copy still goes out.
+    assert_eq!(pass(&mut c, t + s(36)), [(port, late.clone())]);
+    for request in [early, late] {
+        c.handle_datagram(t + s(50), port, &accept(&request))
+            .unwrap();
+        assert_eq!(result(&mut c), RadiusResult::Accept);
+    }
+}
+
+#[test]
 fn one_person_who_looks_away_kills_no_server() {
     let (t, mut c) = (start(), client(2, |_| ()));
     let login = |c: &mut Client, at: u64, user: &str| {
