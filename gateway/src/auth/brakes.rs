@@ -274,23 +274,16 @@ mod tests {
 
     #[test]
     fn a_stranger_slows_nobody_but_itself() {
-        let (brakes, now) = (Brakes::new(), Instant::now());
-        let mut at = now;
-        for _ in 0..50 {
-            at += attempt(&brakes, at, THERE, Ending::Denied.min_prompt(at, now));
+        let (brakes, mut at) = (Brakes::new(), Instant::now());
+        for n in 0..50 {
+            let ending = if n < 5 {
+                Ending::Denied
+            } else {
+                Ending::Rejected
+            };
+            at += attempt(&brakes, at, THERE, ending);
         }
         assert_eq!(attempt(&brakes, at, HERE, Ending::Accepted), s(0));
-    }
-
-    impl Ending {
-        /// Denied for a while, then rejected, so that the stranger is only delayed.
-        fn min_prompt(self, at: Instant, start: Instant) -> Self {
-            if at - start < s(20) {
-                self
-            } else {
-                Self::Rejected
-            }
-        }
     }
 
     #[test]

@@ -68,7 +68,10 @@ impl RadiusAuthenticator {
         let asked = Instant::now();
         let (credentials, code) = match credentials {
             Credentials::Pap { user, password } if self.pap_code_split => split(user, &password),
-            other => (other, None),
+            whole @ (Credentials::Pap { .. }
+            | Credentials::ChapMd5 { .. }
+            | Credentials::MsChapV2 { .. }
+            | Credentials::Eap { .. }) => (whole, None),
         };
         let mut reply = self
             .transport
@@ -219,22 +222,22 @@ mod tests {
 
     #[test]
     fn only_digits_behind_the_last_comma_are_a_code() {
-        let rows: [(&[u8], &[u8], Option<&[u8]>); 7] = [
-            (b"pass,word,123456", b"pass,word", Some(b"123456")),
-            (b"wonderland,1234", b"wonderland", Some(b"1234")),
-            (b"wonderland", b"wonderland", None),
-            (b"wonder,land", b"wonder,land", None),
-            (b"wonderland,123", b"wonderland,123", None),
-            (b",123456", b",123456", None),
-            (b"x,12345678901", b"x,12345678901", None),
+        let rows = [
+            ("pass,word,123456", "pass,word", Some("123456")),
+            ("wonderland,1234", "wonderland", Some("1234")),
+            ("wonderland", "wonderland", None),
+            ("wonder,land", "wonder,land", None),
+            ("wonderland,123", "wonderland,123", None),
+            (",123456", ",123456", None),
+            ("x,12345678901", "x,12345678901", None),
         ];
         let user = Identity::new(b"alice").unwrap();
-        let pap = |password: &[u8]| Credentials::Pap {
+        let pap = |password: &str| Credentials::Pap {
             user: user.clone(),
-            password: password.into(),
+            password: password.as_bytes().into(),
         };
         for (whole, password, code) in rows {
-            let parts = split(user.clone(), &whole.into());
+            let parts = split(user.clone(), &whole.as_bytes().into());
             assert_eq!(parts, (pap(password), code.map(pap)));
         }
     }

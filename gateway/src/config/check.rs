@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject as _;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::os::credentials::{self, CredentialError};
+use crate::os::credentials::{self, CredentialError, SecretRef};
 
 use super::report::Report;
 use super::{Certificate, Config, Users};
@@ -133,7 +133,16 @@ pub(super) fn files(config: &Config, report: &mut Report) {
         secret_error("E0405", "users.file", &error, report);
     }
     for (i, server) in config.radius.servers.iter().enumerate() {
+        if let Some(tls) = &server.tls
+            && let Err(error) = tls.client()
+        {
+            let path = format!("radius.servers[{i}].tls");
+            secret_error("E0401", &path, &error, report);
+        }
         let path = format!("radius.servers[{i}].secret_file");
+        if matches!(server.secret, SecretRef::Known(_)) {
+            continue;
+        }
         match server.secret.read() {
             Ok(secret) if secret.len() < 16 => {
                 report
@@ -167,6 +176,7 @@ fn secret_error(code: &'static str, key: &str, error: &CredentialError, report: 
             "add `LoadCredential={name}:/path` to the unit's `[Service]`"
         )),
         CredentialError::NoPlainFile { .. }
+        | CredentialError::Unusable { .. }
         | CredentialError::Empty(_)
         | CredentialError::NoVariable(_) => finding,
     };

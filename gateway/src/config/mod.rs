@@ -46,7 +46,7 @@ pub use network::{ManageNftables, Network};
 pub use pools::Pools;
 pub use radius::{
     Accounting, DuplicatePolicy, DynamicAuthorization, Expect, MessageAuthenticator, Mode, Probe,
-    Radius, Server, StatusServer, Transport,
+    Radius, Server, ServerTls, StatusServer, Transport,
 };
 pub use report::{Colours, Finding, Report, Severity};
 pub use show::Scope;

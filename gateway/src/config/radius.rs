@@ -1,7 +1,6 @@
 //! `[radius]`, `[radius.*]`, `[[radius.servers]]`: who decides about users.
 
-use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,8 +13,14 @@ use crate::os::credentials::SecretRef;
 use super::report::Report;
 use super::value::{Net, Text, Time};
 
+mod servers;
+
+pub use servers::{Server, ServerTls, StatusServer, Transport};
+use servers::{ServerFile, check_servers, secret};
+
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the file")]
 pub(super) struct File {
     mode: Mode,
     timeout: Text<Time>,
@@ -93,91 +98,6 @@ pub enum Expect {
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-struct ServerFile {
-    name: String,
-    address: IpAddr,
-    #[serde(default = "auth_port")]
-    auth_port: u16,
-    #[serde(default = "acct_port")]
-    acct_port: u16,
-    secret_file: String,
-    #[serde(default = "udp")]
-    transport: Transport,
-    source: Option<IpAddr>,
-    #[serde(default)]
-    status_server: StatusServer,
-}
-
-/// Whether a server is asked with Status-Server whether it lives.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(from = "StatusText", into = "StatusText")]
-pub enum StatusServer {
-    /// As long as it answers that.
-    #[default]
-    Auto,
-    /// It answers that.
-    On,
-    /// It does not.
-    Off,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-#[serde(untagged)]
-enum StatusText {
-    Is(bool),
-    Word(StatusWord),
-}
-
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum StatusWord {
-    Auto,
-}
-
-impl From<StatusText> for StatusServer {
-    fn from(text: StatusText) -> Self {
-        match text {
-            StatusText::Word(StatusWord::Auto) => Self::Auto,
-            StatusText::Is(true) => Self::On,
-            StatusText::Is(false) => Self::Off,
-        }
-    }
-}
-
-impl From<StatusServer> for StatusText {
-    fn from(status: StatusServer) -> Self {
-        match status {
-            StatusServer::Auto => Self::Word(StatusWord::Auto),
-            StatusServer::On => Self::Is(true),
-            StatusServer::Off => Self::Is(false),
-        }
-    }
-}
-
-const fn auth_port() -> u16 {
-    1812
-}
-
-const fn acct_port() -> u16 {
-    1813
-}
-
-const fn udp() -> Transport {
-    Transport::Udp
-}
-
-/// How requests reach a server.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Transport {
-    /// RFC 2865.
-    Udp,
-    /// RFC 6614.
-    Tls,
-}
-
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
 struct AccountingFile {
     enabled: bool,
@@ -251,6 +171,7 @@ impl Default for AccountingFile {
 
 /// Who decides about users.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the file")]
 pub struct Radius {
     /// The servers, in the order of the file; empty means that the user file is asked.
     pub servers: Vec<Server>,
@@ -295,27 +216,6 @@ pub struct Probe {
     pub interval: Duration,
     /// What it is to say.
     pub expect: Expect,
-}
-
-/// A server.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Server {
-    /// Its name in log and metrics.
-    pub name: String,
-    /// Its address.
-    pub address: IpAddr,
-    /// The port for authentication.
-    pub auth_port: u16,
-    /// The port for accounting.
-    pub acct_port: u16,
-    /// Where the shared secret is.
-    pub secret: SecretRef,
-    /// How it is reached.
-    pub transport: Transport,
-    /// Our address, as the server knows it.
-    pub source: Option<IpAddr>,
-    /// Whether it is asked with Status-Server whether it lives.
-    pub status_server: StatusServer,
 }
 
 /// RADIUS accounting.
@@ -456,88 +356,6 @@ fn check_timeout(timeout: Duration, mfa: bool, report: &mut Report) {
             .error("E0203", "radius.timeout", "no client waits like this")
             .label("1 s to 5 min");
     }
-}
-
-fn check_servers(files: Vec<ServerFile>, report: &mut Report) -> Vec<Server> {
-    let mut servers = Vec::new();
-    let mut names = HashSet::new();
-    for (i, file) in files.into_iter().enumerate() {
-        let ServerFile {
-            name,
-            address,
-            auth_port,
-            acct_port,
-            secret_file,
-            transport,
-            source,
-            status_server,
-        } = file;
-        let path = |key: &str| format!("radius.servers[{i}].{key}");
-        let is_word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        if name.is_empty() || name.len() > 63 || !name.bytes().all(is_word) {
-            report
-                .error("E0203", &path("name"), "not a name for log and metrics")
-                .label("1 to 63 letters, digits, `-`, `_` and `.`");
-        }
-        if !names.insert(name.clone()) {
-            report
-                .error(
-                    "E0206",
-                    &path("name"),
-                    "two RADIUS servers have the same name",
-                )
-                .label("log and metrics could not tell them apart");
-        }
-        for (key, port) in [("auth_port", auth_port), ("acct_port", acct_port)] {
-            if port == 0 {
-                report
-                    .error("E0203", &path(key), "not a port")
-                    .label("1 to 65535");
-            }
-        }
-        if transport == Transport::Tls {
-            report
-                .error(
-                    "E0213",
-                    &path("transport"),
-                    "RADIUS over TLS is not in this version",
-                )
-                .label("requests would go out in UDP")
-                .help("use \"udp\" inside of a network that you trust, or a tunnel");
-        }
-        if source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
-            report
-                .error(
-                    "E0203",
-                    &path("source"),
-                    "source and server are of different families",
-                )
-                .label(format!("the server is {address}"));
-        }
-        if let Some(secret) = secret(&secret_file, &path("secret_file"), report) {
-            servers.push(Server {
-                name,
-                address,
-                auth_port,
-                acct_port,
-                secret,
-                transport,
-                source,
-                status_server,
-            });
-        }
-    }
-    servers
-}
-
-fn secret(text: &str, path: &str, report: &mut Report) -> Option<SecretRef> {
-    let secret = SecretRef::parse(text);
-    if secret.is_none() {
-        report
-            .error("E0203", path, "neither a file nor the name of a secret")
-            .label("a path, \"credential:NAME\" or \"env:NAME\"");
-    }
-    secret
 }
 
 fn check_accounting(file: AccountingFile) -> Option<Accounting> {

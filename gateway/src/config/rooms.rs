@@ -1,5 +1,7 @@
 //! The rooms' own settings, made from the checked configuration.
 
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use causeway_proto::ppp;
@@ -18,7 +20,7 @@ use crate::session::PoolConfig;
 
 use super::{
     BindingHash, Config, DuplicatePolicy, Expect, ManageNftables, MessageAuthenticator, Mode,
-    Required, Server, Sstp, StatusServer,
+    Required, Server, ServerTls, Sstp, StatusServer,
 };
 
 /// How much longer than the authenticator the call waits for the client's last message.
@@ -204,12 +206,39 @@ impl Server {
             address: self.address,
             auth_port: self.auth_port,
             secret: self.secret.read()?,
+            tls: self.tls.as_ref().map(ServerTls::client).transpose()?,
             source: self.source,
             status: match self.status_server {
                 StatusServer::Auto => room::StatusServer::Auto,
                 StatusServer::On => room::StatusServer::On,
                 StatusServer::Off => room::StatusServer::Off,
             },
+        })
+    }
+}
+
+impl ServerTls {
+    /// Reads the files and makes the TLS settings of them.
+    pub(super) fn client(&self) -> Result<room::Tls, CredentialError> {
+        let read = |path: &Path| {
+            fs::read(path).map_err(|source| CredentialError::Unreadable {
+                path: path.to_owned(),
+                source,
+            })
+        };
+        let ca = read(&self.ca)?;
+        let identity = match &self.identity {
+            Some((certificate, key)) => Some((read(certificate)?, key.read()?)),
+            None => None,
+        };
+        let identity = identity
+            .as_ref()
+            .map(|(certificate, key)| (certificate.as_slice(), key.expose()));
+        room::Tls::from_pem(&ca, identity, &self.server_name).map_err(|error| {
+            CredentialError::Unusable {
+                path: self.ca.clone(),
+                reason: error.to_string(),
+            }
         })
     }
 }

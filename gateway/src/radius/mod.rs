@@ -6,6 +6,7 @@
 
 mod meters;
 mod sockets;
+mod tls;
 mod transport;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -16,6 +17,7 @@ use causeway_proto::radius::access::Nas;
 use causeway_proto::radius::{self as proto, Patience};
 
 pub use causeway_proto::radius::{Demand, Login, Mode, Probe, RadiusResult, StatusServer};
+pub use tls::{Tls, TlsError};
 pub use transport::{Driver, Reply, RequestError, ServerHealth, Transport};
 
 /// What the RADIUS client needs to know.
@@ -63,6 +65,8 @@ pub struct Server {
     pub source: Option<IpAddr>,
     /// Whether it is asked with Status-Server whether it lives.
     pub status: StatusServer,
+    /// How it is reached over TLS; `None` is UDP.
+    pub tls: Option<Tls>,
 }
 
 impl Default for Config {

@@ -32,6 +32,10 @@ pub struct Transport {
 
 /// Who wants to know of late answers.
 #[derive(Default)]
+#[expect(
+    clippy::type_complexity,
+    reason = "a name for it would hide what it is"
+)]
 struct LateHook(OnceLock<Box<dyn Fn(&Login) + Send + Sync>>);
 
 impl std::fmt::Debug for LateHook {

@@ -11,8 +11,8 @@
 //! is believed when it comes over the request's own socket, has the identifier, the response authenticator and the
 //! Message-Authenticator; one that does not is thrown away, and the request still waits for the true one.
 //!
-//! Left out: accounting, dynamic authorization and password change, which come later; Tunnel-Password;
-//! RADIUS over TCP and TLS; Proxy-State, because the gateway is no proxy.
+//! Left out: accounting, dynamic authorization and password change, which come later; Tunnel-Password; RADIUS over TCP
+//! without TLS; Proxy-State, because the gateway is no proxy. For TLS the gateway brings the connections.
 
 pub mod access;
 mod attribute;

@@ -88,6 +88,7 @@ fn client_of(
                 secret: Script::default().secret.as_slice().into(),
                 source: None,
                 status: StatusServer::Off,
+                tls: None,
             })
             .collect(),
         nas_identifier: "gw-test".into(),

@@ -15,6 +15,7 @@ fn guarded(
             secret: Script::default().secret.as_slice().into(),
             source: None,
             status: StatusServer::Off,
+            tls: None,
         }],
         ..Config::default()
     };

@@ -92,6 +92,7 @@ async fn all_wait(logins: u32, delay: Duration) {
             secret: SECRET.into(),
             source: None,
             status: StatusServer::Off,
+            tls: None,
         }],
         timeout: delay + Duration::from_secs(60),
         ..Config::default()

@@ -8,8 +8,8 @@ use causeway_proto::crypto::Rng;
 use causeway_proto::radius::access::Nas;
 use causeway_proto::radius::authenticator::{EMPTY_MESSAGE_AUTHENTICATOR, sign_reply};
 use causeway_proto::radius::{
-    AttributeList, AttributeType, Client, Code, Config, Demand, Event, Mode, Packet, Patience, Port,
-    RadiusResult, Server, ServerId, StatusServer,
+    AttributeList, AttributeType, Client, Code, Config, Demand, Event, Mode, Packet, Patience,
+    Port, RadiusResult, Server, ServerId, StatusServer,
 };
 use causeway_proto::wire::Decode;
 
@@ -148,7 +148,10 @@ impl World {
         }
         let life = self.life;
         match self.known.get(&datagram) {
-            Some(Known { life: taken, answer }) if *taken == life => {
+            Some(Known {
+                life: taken,
+                answer,
+            }) if *taken == life => {
                 self.copies += 1;
                 // As RFC 5080 §2.2.2 has it: the same answer again; silence while there is none.
                 if let Some(reply) = answer.clone() {

@@ -110,7 +110,12 @@ pub static LIES: &[Lie] = &[
     }),
     // Message-Authenticator.
     forged("no Message-Authenticator", |t| {
-        vec![signed(t, Code::ACCESS_ACCEPT, &[], &t.request.authenticator)]
+        vec![signed(
+            t,
+            Code::ACCESS_ACCEPT,
+            &[],
+            &t.request.authenticator,
+        )]
     }),
     forged("Message-Authenticator of zeros", |t| {
         vec![with_message_authenticator(t, &[0; 16])]
@@ -139,7 +144,12 @@ pub static LIES: &[Lie] = &[
     }),
     forged("two Message-Authenticators", |t| {
         let list = [empty(), empty()].concat();
-        vec![signed(t, Code::ACCESS_ACCEPT, &list, &t.request.authenticator)]
+        vec![signed(
+            t,
+            Code::ACCESS_ACCEPT,
+            &list,
+            &t.request.authenticator,
+        )]
     }),
     forged("reject turned into an accept", |t| {
         let authenticator = t.request.authenticator;
@@ -147,16 +157,27 @@ pub static LIES: &[Lie] = &[
         bytes[0] = Code::ACCESS_ACCEPT.0;
         vec![bytes]
     }),
-    forged("reject turned into an accept and signed again without the MAC", |t| {
-        // What CVE-2024-3596 achieves: the response authenticator fits.
-        let reject = mac(t, Code::ACCESS_REJECT, &t.request.authenticator, t.secret);
-        vec![with_message_authenticator(t, &reject)]
-    }),
-    forged("prefix of garbage in Proxy-State, as in CVE-2024-3596", |t| {
-        let mut list = vec![33, 200];
-        list.resize(200, 0xA5);
-        vec![signed(t, Code::ACCESS_ACCEPT, &list, &t.request.authenticator)]
-    }),
+    forged(
+        "reject turned into an accept and signed again without the MAC",
+        |t| {
+            // What CVE-2024-3596 achieves: the response authenticator fits.
+            let reject = mac(t, Code::ACCESS_REJECT, &t.request.authenticator, t.secret);
+            vec![with_message_authenticator(t, &reject)]
+        },
+    ),
+    forged(
+        "prefix of garbage in Proxy-State, as in CVE-2024-3596",
+        |t| {
+            let mut list = vec![33, 200];
+            list.resize(200, 0xA5);
+            vec![signed(
+                t,
+                Code::ACCESS_ACCEPT,
+                &list,
+                &t.request.authenticator,
+            )]
+        },
+    ),
     // The frame.
     forged("no octets", |_| vec![vec![]]),
     forged("one octet", |_| vec![vec![2]]),
@@ -286,9 +307,7 @@ pub static LIES: &[Lie] = &[
     unreadable("a Framed-MTU of 2 octets", |t| {
         vec![plus(t, &[12, 4, 5, 120])]
     }),
-    unreadable("a Service-Type of one octet", |t| {
-        vec![plus(t, &[6, 3, 2])]
-    }),
+    unreadable("a Service-Type of one octet", |t| vec![plus(t, &[6, 3, 2])]),
     unreadable("an MPPE key that is no key", |t| {
         vec![plus(t, &[26, 12, 0, 0, 1, 55, 17, 6, 0x80, 1, 2, 3])]
     }),

@@ -427,12 +427,10 @@ impl Client {
         let Some(state) = self.servers.get_mut(server.0) else {
             return;
         };
-        if state.server.status == StatusServer::Auto {
+        let is_learned = state.server.status == StatusServer::Auto;
+        if is_learned && state.supports == Supports::Yes && self.config.probe.is_some() {
             // What it has stopped answering is no way to learn that it lives.
-            state.supports = match state.supports {
-                Supports::Yes if self.config.probe.is_some() => Supports::Unknown,
-                other => other,
-            };
+            state.supports = Supports::Unknown;
         }
         if !self.server(server).is_some_and(|state| self.can_ask(state)) {
             return;

@@ -87,8 +87,7 @@ impl Request {
     /// Returns whether the host has refused for so long that waiting on is in vain.
     fn is_hopeless(&self, now: Instant) -> bool {
         self.refusal.is_some_and(|refusal| {
-            refusal.last
-                && now.saturating_duration_since(refusal.since) >= REFUSED_PATIENCE
+            refusal.last && now.saturating_duration_since(refusal.since) >= REFUSED_PATIENCE
         })
     }
 }

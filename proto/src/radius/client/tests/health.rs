@@ -46,7 +46,7 @@ fn serve(
         while let Some((port, datagram)) = sent(c) {
             if let Some(reply) = answers(port, &datagram) {
                 // It may be an answer to a copy of what was answered.
-                let _ = c.handle_datagram(next, port, &reply);
+                c.handle_datagram(next, port, &reply).unwrap_or_default();
             }
             asked.push((port, datagram));
         }
@@ -219,15 +219,13 @@ fn one_answer_alone_does_not_bring_a_server_back() {
         answers -= 1;
         (answers >= 0).then(|| reject(datagram))
     });
-    let turns: Vec<_> = events(&mut c)
-        .into_iter()
-        .filter_map(|event| match event {
-            Event::Health { health, .. } => Some(health),
-            _ => None,
-        })
-        .collect();
-    use Health::{Dead, Recovering, Suspect};
-    assert_eq!(turns, [Suspect, Dead, Recovering, Dead]);
+    let mut turns = Vec::new();
+    for event in events(&mut c) {
+        if let Event::Health { health, .. } = event {
+            turns.push(health.as_str());
+        }
+    }
+    assert_eq!(turns, ["suspect", "dead", "recovering", "dead"]);
 }
 
 #[test]
@@ -289,7 +287,7 @@ fn flapping_costs_few_logins() {
             .unwrap();
         while let Some((port, datagram)) = sent(&mut c) {
             if let Some(reply) = deal(port, &datagram) {
-                let _ = c.handle_datagram(now, port, &reply);
+                c.handle_datagram(now, port, &reply).unwrap_or_default();
             }
         }
         for event in events(&mut c) {

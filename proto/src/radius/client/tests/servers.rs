@@ -207,7 +207,7 @@ fn the_answer_to_a_question_goes_to_who_asked() {
     let credentials = Credentials::Eap {
         user: Identity::new(b"alice").unwrap(),
         message: vec![2, 1, 0, 4],
-        state: Some(crate::aaa::Challenge {
+        state: Some(Challenge {
             eap: vec![],
             state: b"s".to_vec(),
             server: "nps2".into(),
