@@ -279,9 +279,11 @@ impl Client {
             asked |= self.ask_after(server, Means::ProbeUser);
         }
         if !asked {
-            // There is no way to ask, or no identifier is free because so many wait; those will tell.
-            self.deadlines
-                .arm(Timer::Inquire(server), now + self.interval());
+            // No identifier is free because so many wait, and those will tell; or there is no way to ask at all.
+            if status || self.config.probe.is_some() {
+                self.deadlines
+                    .arm(Timer::Inquire(server), now + self.interval());
+            }
             return;
         }
         if let Some(state) = self.servers.get_mut(server.0) {

@@ -276,7 +276,11 @@ impl Client {
 
     /// The host refused: nobody has seen this request, so another server may.
     pub(super) fn handle_refused(&mut self, now: Instant, id: RequestId) {
-        if self.move_on(now, id) {
+        let again = self.requests.get(&id).is_some_and(|request| {
+            // The news of every other datagram on the same socket: the next copy is due already.
+            request.is_refused() && !request.is_hopeless(now)
+        });
+        if again || self.move_on(now, id) {
             return;
         }
         let Some(request) = self.requests.get_mut(&id) else {

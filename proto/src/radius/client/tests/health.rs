@@ -251,6 +251,17 @@ fn silence_proves_nothing_when_nothing_was_ever_answered() {
 }
 
 #[test]
+fn nothing_is_due_where_there_is_no_way_to_ask() {
+    let (t, mut c) = (start(), client(1, |_| ()));
+    c.begin(t);
+    let (id, port, _) = ask(&mut c, t, "alice");
+    c.handle_unreachable(t, port);
+    c.abandon(t, id);
+    assert!(pass(&mut c, t + s(600)).is_empty());
+    assert_eq!(c.poll_timeout(), None);
+}
+
+#[test]
 fn a_probe_user_who_may_come_in_is_told() {
     let (t, mut c) = (start(), probing(1, StatusServer::Off));
     c.begin(t);
