@@ -20,6 +20,8 @@ pub const TARGETS: &[Target] = &[
     ("decode_ppp", decode::ppp::ppp),
     ("decode_eap", decode::eap::eap),
     ("decode_radius", decode::radius::radius),
+    ("decode_radius_accounting", decode::accounting::accounting),
+    ("decode_radius_dynauth", decode::dynauth::dynauth),
     ("decode_ip", decode::ip::ip),
     ("decode_vnet", decode::vnet::vnet),
     ("machine_coalesce", machine::coalesce::coalesce),
@@ -27,6 +29,7 @@ pub const TARGETS: &[Target] = &[
         "machine_radius_client",
         machine::radius_client::radius_client,
     ),
+    ("machine_chap", machine::chap::chap),
     ("machine_ppp_link", machine::ppp_link::ppp_link),
     ("machine_sstp_session", machine::sstp_session::sstp_session),
 ];

@@ -30,11 +30,13 @@ pub enum TerminateCause {
     ProtocolError,
     /// The gateway stops.
     ServerStop,
+    /// The log-in was refused, or could not be decided.
+    AuthFailed,
 }
 
 impl TerminateCause {
     /// Every cause, in the order of its number.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::UserRequest,
         Self::IdleTimeout,
         Self::SessionTimeout,
@@ -47,6 +49,7 @@ impl TerminateCause {
         Self::Blocked,
         Self::ProtocolError,
         Self::ServerStop,
+        Self::AuthFailed,
     ];
 
     /// Returns the number under which the log and `causeway explain` know the cause, from 1.
@@ -65,6 +68,7 @@ impl TerminateCause {
             Self::Blocked => 10,
             Self::ProtocolError => 11,
             Self::ServerStop => 12,
+            Self::AuthFailed => 13,
         }
     }
 
@@ -84,6 +88,7 @@ impl TerminateCause {
             Self::Blocked => "blocked",
             Self::ProtocolError => "protocol_error",
             Self::ServerStop => "server_stop",
+            Self::AuthFailed => "auth_failed",
         }
     }
 
@@ -99,6 +104,8 @@ impl TerminateCause {
             Self::ServerStop => 7,
             Self::ProtocolError => 9,
             Self::Drain | Self::Replaced => 10,
+            // "User Error": what the user typed was not good enough.
+            Self::AuthFailed => 17,
         }
     }
 }

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[(u8, &[&str])] = &[
     (7, &["main", "lib", "cli", "startup", "shutdown"]),
     (6, &["config"]),
-    (5, &["front", "control", "tunnel", "client"]),
+    (5, &["front", "control", "dynauth", "tunnel", "client"]),
     (4, &["session"]),
-    (3, &["auth"]),
+    (3, &["accounting", "auth"]),
     (2, &["dataplane", "radius"]),
     // A step of its own: the exporter serves in a task and stops with the others.
     (1, &["observe"]),

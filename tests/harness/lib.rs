@@ -1,4 +1,5 @@
 //! What the tests share: clients, servers, namespaces.
 
+pub mod accounting_server;
 pub mod lab;
 pub mod radius_server;

@@ -239,10 +239,11 @@ fn a_second_factor_of_45_seconds_costs_one_request_and_no_client() {
             ..Settings::default()
         };
         let gateway = Gateway::start(&lab, &settings);
-        // pppd repeats a PAP request every 3 s, ten times, unless told to be patient.
+        // pppd repeats a PAP request every 3 s, ten times, and waits 20 s for EAP, unless told to be patient.
         let outcome = client(&lab, method)
             .with("--wait", "58")
             .with("--ppp", "pap-restart 30")
+            .with("--ppp", "eap-timeout 60")
             .with("--ping", BEHIND)
             .seconds(90)
             .run();

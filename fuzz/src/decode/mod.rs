@@ -1,5 +1,7 @@
 //! Wire formats: decode, encode, decode again, compare.
 
+pub mod accounting;
+pub mod dynauth;
 pub mod eap;
 pub mod http;
 pub mod ip;

@@ -1,6 +1,7 @@
 //! Machines: the input is a program of calls, and what must hold is looked at after each.
 
 mod authority;
+pub mod chap;
 pub mod coalesce;
 pub mod ppp_link;
 pub mod radius_client;

@@ -70,6 +70,15 @@ fn one_of<T: Copy>(all: &[T], choice: u8, none: T) -> T {
     }
 }
 
+/// Whether the mistake is one: without keys there are none to leave out or to exchange.
+fn is_wrong(fault: BindingFault, method: AuthMethod) -> bool {
+    match fault {
+        BindingFault::None => false,
+        BindingFault::ZeroKeys | BindingFault::SwappedKeys => method != AuthMethod::Pap,
+        _ => true,
+    }
+}
+
 impl World {
     fn new(program: &mut Program<'_>) -> Self {
         let choice = program.byte();
@@ -131,7 +140,7 @@ impl World {
             down: Vec::new(),
             pending: None,
             admitted: false,
-            binding_fault: faults.binding != BindingFault::None,
+            binding_fault: is_wrong(faults.binding, method),
             was_up: false,
             ended: false,
             closed: false,

@@ -7,7 +7,8 @@ use causeway_proto::radius::access::{Answer, Lacking};
 use causeway_proto::radius::{Completion, RadiusResult};
 
 /// Returns the line; `None` when there is nothing to say.
-pub(super) fn explain(completion: &Completion, method: AuthMethod) -> Option<String> {
+#[must_use]
+pub fn explain(completion: &Completion, method: AuthMethod) -> Option<String> {
     let line = match completion.result {
         RadiusResult::Accept | RadiusResult::AbandonedByClient | RadiusResult::NotAsked => {
             return None;

@@ -20,7 +20,7 @@ use causeway_proto::radius::RadiusResult;
 use tokio::time::sleep_until;
 
 use brakes::{Brakes, Ending};
-pub use explain::meaning;
+pub use explain::{explain, meaning};
 pub use guard::{DuplicateLogins, DuplicatePolicy};
 use guard::{Guard, Occupied};
 pub use radius::RadiusAuthenticator;

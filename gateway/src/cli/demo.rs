@@ -12,7 +12,8 @@ use causeway_proto::sstp::Faults;
 use crate::cli::{Demo, Exit, Output, local};
 use crate::client::{ClientError, Options, Trust, Tunnel, probe};
 use crate::config::Config;
-use crate::os::{netns, tun};
+use crate::os::netns::{self, Root};
+use crate::os::tun;
 use crate::session::State;
 use crate::startup::{Gateway, Prepared, StartupError, chain, prepare, runtime};
 
@@ -86,6 +87,8 @@ pub(super) fn run(demo: &Demo, json: bool, out: &mut Output<'_>) -> Exit {
 }
 
 fn act(demo: &Demo, story: &mut Story<'_, '_>) -> Result<(), StartupError> {
+    // Before anything makes a thread.
+    let root = netns::be_root_apart();
     let mut config = Config::dev().map_err(|_| StartupError::NobodyDecides)?;
     config.network.manage_forwarding = false;
     let ports = Some(demo.ports_from.unwrap_or(local::PORTS_FROM));
@@ -96,14 +99,20 @@ fn act(demo: &Demo, story: &mut Story<'_, '_>) -> Result<(), StartupError> {
         story.tell("note", note);
     }
     let peer = prepared.peer.take();
-    if peer.is_none() {
-        story.tell(
+    let name = prepared.parts.device.name();
+    match (&peer, &root) {
+        (None, Ok(Root::Real)) => {
+            story.tell("tun", &format!("{name} in a network namespace of its own"));
+        }
+        (None, Ok(Root::Apart)) => story.tell(
             "tun",
             &format!(
-                "{} in a network namespace of its own",
-                prepared.parts.device.name()
+                "{name} in a network namespace of its own, by way of a user namespace (no root)"
             ),
-        );
+        ),
+        (None, Err(_)) => story.tell("tun", name),
+        (Some(_), Err(error)) => story.tell("tun", &format!("in memory: {}", chain(error))),
+        (Some(_), Ok(_)) => story.tell("tun", "in memory"),
     }
     let responder = peer.map(|peer| std::thread::spawn(move || answer_echoes(&peer)));
     let runtime = runtime()?;

@@ -151,6 +151,9 @@ const fn cause_text(cause: TerminateCause) -> &'static str {
             "The client broke the protocol; the log line session_end says how. A crypto binding that does not match means a TLS proxy between."
         }
         TerminateCause::ServerStop => "The gateway stopped.",
+        TerminateCause::AuthFailed => {
+            "The log-in was refused: the log line auth_result of the same session names the reason. Such a call never was a session, and is not accounted for."
+        }
     }
 }
 

@@ -69,9 +69,12 @@ pub(super) fn config(command: &Config, quiet: bool, out: &mut Output<'_>) -> Exi
 
 /// `causeway users add`.
 pub(super) fn add_user(name: &str, file: &Path, out: &mut Output<'_>) -> Exit {
-    let Some(password) = out.ask_secret(&format!("Password for {name}: ")) else {
-        out.error("no password was given");
-        return Exit::Failure;
+    let password = match out.ask_new_secret(&format!("Password for {name}")) {
+        Ok(password) => password,
+        Err(why) => {
+            out.error(why.as_str());
+            return Exit::Failure;
+        }
     };
     match UserFile::add(file, name, &password) {
         Ok(change) => {
@@ -86,5 +89,46 @@ pub(super) fn add_user(name: &str, file: &Path, out: &mut Output<'_>) -> Exit {
             out.error(&chain(&error));
             Exit::Failure
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufRead;
+
+    use crate::cli::Style;
+
+    use super::*;
+
+    fn add(file: &Path, mut typed: &[u8]) -> (Exit, String) {
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let answers = Some(&mut typed as &mut dyn BufRead);
+        let exit = add_user(
+            "alice",
+            file,
+            &mut Output::new(&mut out, &mut err, answers, Style::Plain),
+        );
+        (exit, String::from_utf8(err).unwrap())
+    }
+
+    #[test]
+    fn a_password_is_typed_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("users.toml");
+        for wrong in [
+            &b"wonderland\nwunderland\n"[..],
+            b"wonderland\n",
+            b"\n\n",
+            b"",
+        ] {
+            let (exit, said) = add(&file, wrong);
+            assert_eq!(exit, Exit::Failure, "{said}");
+            assert!(!said.contains("onderland"), "{said}");
+            assert!(!file.exists());
+        }
+        let (exit, said) = add(&file, b"wonderland\nwonderland\n");
+        assert_eq!(exit, Exit::Done, "{said}");
+        assert_eq!(said, "Password for alice: Again: ");
+        assert!(file.exists());
     }
 }

@@ -13,14 +13,16 @@ use clap::{ArgGroup, Args, Parser, Subcommand};
 use crate::config;
 
 mod demo;
+mod doctor;
 mod explain;
 mod local;
 mod output;
 mod remote;
 mod table;
 
+pub use doctor::{Doctor, DoctorLogin, DoctorRadius};
 pub use explain::explain;
-pub use output::{Output, Style};
+pub use output::{Answer, NoSecret, Output, Reader, Style};
 pub use remote::run as ask_gateway;
 
 /// How the program ends.
@@ -36,20 +38,26 @@ pub enum Exit {
     Unreachable,
     /// A privilege, a device or a kernel feature is missing.
     Missing,
+    /// `doctor`: a check failed.
+    CheckFailed,
     /// Nothing matched.
     NothingMatched,
+    /// The command line lacks something; clap says the same.
+    Usage,
 }
 
 impl Exit {
-    /// Returns the number; 2 belongs to clap.
+    /// Returns the number.
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::Failure => 1,
+            Self::Usage => 2,
             Self::Configuration => 3,
             Self::Unreachable => 4,
             Self::Missing => 5,
+            Self::CheckFailed => 6,
             Self::NothingMatched => 7,
         }
     }
@@ -113,7 +121,7 @@ pub enum Command {
     #[command(subcommand)]
     Config(Config),
     /// Show the health with reasons, sessions, pools, RADIUS, the certificate
-    Status,
+    Status(Status),
     /// List the sessions
     Sessions(Sessions),
     /// Show one session
@@ -127,6 +135,9 @@ pub enum Command {
     Reload,
     /// Send the clients elsewhere, then stop
     Drain(Drain),
+    /// Look at one part step by step, and say what to do about what is wrong
+    #[command(subcommand)]
+    Doctor(Doctor),
     /// Users of the embedded user file
     #[command(subcommand)]
     Users(Users),
@@ -188,6 +199,14 @@ pub enum Config {
         #[arg(long)]
         effective: bool,
     },
+}
+
+/// `causeway status`.
+#[derive(Args, Clone, Debug)]
+pub struct Status {
+    /// Show it anew every two seconds, until Ctrl-C
+    #[arg(short, long)]
+    pub watch: bool,
 }
 
 /// `causeway sessions`.
@@ -271,13 +290,17 @@ pub fn run() -> ExitCode {
         .as_mut()
         .map(|keyboard| keyboard as &mut dyn io::BufRead);
     let style = output::style(cli.common.no_color);
-    dispatch(&cli, &mut Output::new(&mut out, &mut err, answers, style)).into()
+    let mut output = Output::new(&mut out, &mut err, answers, style);
+    if ask {
+        output = output.typed();
+    }
+    dispatch(&cli, &mut output).into()
 }
 
 /// Does what the command line says.
 pub fn dispatch(cli: &Cli, out: &mut Output<'_>) -> Exit {
     match &cli.command {
-        Command::Status
+        Command::Status(_)
         | Command::Sessions(_)
         | Command::Session { .. }
         | Command::Disconnect(_)
@@ -292,6 +315,7 @@ pub fn dispatch(cli: &Cli, out: &mut Output<'_>) -> Exit {
         },
         Command::Serve(serve) => local::serve(serve),
         Command::Demo(demo) => demo::run(demo, cli.common.json, out),
+        Command::Doctor(doctor) => doctor::run(doctor, cli.common.json, out),
         Command::Config(command) => local::config(command, cli.common.quiet, out),
         Command::Users(Users::Add { name, file }) => local::add_user(name, file, out),
     }

@@ -2,6 +2,10 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
+use zeroize::Zeroizing;
+
+use crate::os::terminal::{Dark, read_secret};
+
 /// Whether words are coloured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Style {
@@ -11,6 +15,51 @@ pub enum Style {
     Plain,
 }
 
+/// What somebody said to a question.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// Go on.
+    Yes,
+    /// Do not.
+    No,
+    /// There is nobody to ask.
+    Nobody,
+}
+
+/// Why there is no secret.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum NoSecret {
+    /// Nothing was typed.
+    Empty,
+    /// The second time something else was typed.
+    Different,
+    /// What is typed cannot be hidden.
+    Shown,
+}
+
+impl NoSecret {
+    /// Returns it in words.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "no password was given",
+            Self::Different => "the two passwords differ; nothing was changed",
+            Self::Shown => {
+                "the terminal would show the password; pass it on standard input instead"
+            }
+        }
+    }
+}
+
+/// Whether the reader of the result is still there.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reader {
+    /// As far as is known.
+    There,
+    /// It went away (`| head`).
+    Gone,
+}
+
 /// The three streams of a command.
 pub struct Output<'a> {
     out: &'a mut dyn Write,
@@ -18,6 +67,9 @@ pub struct Output<'a> {
     /// Where an answer to a question comes from; `None` when nobody can be asked.
     answers: Option<&'a mut dyn BufRead>,
     style: Style,
+    reader: Reader,
+    /// Whether answers are typed on standard input, which then can be told not to show them.
+    typed: bool,
 }
 
 impl<'a> Output<'a> {
@@ -33,18 +85,46 @@ impl<'a> Output<'a> {
             err,
             answers,
             style,
+            reader: Reader::There,
+            typed: false,
         }
+    }
+
+    /// Says that the answers come from the terminal on standard input.
+    #[must_use]
+    pub(super) const fn typed(mut self) -> Self {
+        self.typed = true;
+        self
+    }
+
+    /// Returns whether somebody still reads the result.
+    #[must_use]
+    pub(super) const fn reader(&self) -> Reader {
+        self.reader
+    }
+
+    /// Returns how words are drawn; colours mean that a terminal shows them.
+    #[must_use]
+    pub(super) const fn style(&self) -> Style {
+        self.style
     }
 
     /// Writes text as it is.
     pub fn text(&mut self, text: &str) {
-        if write!(self.out, "{text}").is_err() {}
+        if write!(self.out, "{text}")
+            .and_then(|()| self.out.flush())
+            .is_err()
+        {
+            self.reader = Reader::Gone;
+        }
     }
 
     /// Writes a line of the result.
     pub fn line(&mut self, line: &str) {
         // A reader who went away (`| head`) is no failure.
-        if writeln!(self.out, "{line}").is_err() {}
+        if writeln!(self.out, "{line}").is_err() {
+            self.reader = Reader::Gone;
+        }
     }
 
     /// Writes what is wrong.
@@ -52,37 +132,70 @@ impl<'a> Output<'a> {
         if writeln!(self.err, "causeway: {message}").is_err() {}
     }
 
-    /// Reads a secret: one line of standard input.
-    pub fn ask_secret(&mut self, question: &str) -> Option<zeroize::Zeroizing<String>> {
-        if write!(self.err, "{question}")
-            .and_then(|()| self.err.flush())
-            .is_err()
-        {
-            return None;
-        }
-        let mut line = zeroize::Zeroizing::new(String::new());
-        let read = match self.answers.as_mut() {
-            Some(answers) => answers.read_line(&mut line),
-            None => io::stdin().lock().read_line(&mut line),
-        };
-        let secret = line.trim_end_matches(['\r', '\n']).to_owned();
-        (read.is_ok() && !secret.is_empty()).then(|| zeroize::Zeroizing::new(secret))
+    /// Reads a new secret: twice and unseen from a terminal, else one line of standard input.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn ask_new_secret(&mut self, question: &str) -> Result<Zeroizing<String>, NoSecret> {
+        self.read_secrets(&[question, "Again"])
     }
 
-    /// Asks whether to go on; yes when nobody can be asked.
-    pub fn confirm(&mut self, question: &str) -> bool {
+    /// Reads a secret that exists: unseen from a terminal, else one line of standard input.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn ask_secret(&mut self, question: &str) -> Result<Zeroizing<String>, NoSecret> {
+        self.read_secrets(&[question])
+    }
+
+    /// Reads the same secret once for each question.
+    fn read_secrets(&mut self, questions: &[&str]) -> Result<Zeroizing<String>, NoSecret> {
         let Some(answers) = self.answers.as_mut() else {
-            return true;
+            return read_secret(&mut io::stdin().lock()).ok_or(NoSecret::Empty);
+        };
+        let dark = self.typed.then(|| Dark::new(io::stdin())).transpose();
+        let _dark = dark.map_err(|_no_terminal| NoSecret::Shown)?;
+        let mut secret: Option<Zeroizing<String>> = None;
+        for question in questions {
+            let read = write!(self.err, "{question}: ")
+                .and_then(|()| self.err.flush())
+                .ok()
+                .and_then(|()| read_secret(*answers))
+                .ok_or(NoSecret::Empty)?;
+            if secret.is_some_and(|before| before != read) {
+                return Err(NoSecret::Different);
+            }
+            secret = Some(read);
+        }
+        secret.ok_or(NoSecret::Empty)
+    }
+
+    /// Asks whether to go on.
+    pub fn confirm(&mut self, question: &str) -> Answer {
+        let Some(answers) = self.answers.as_mut() else {
+            return Answer::Nobody;
         };
         if write!(self.err, "{question} [y/N] ")
             .and_then(|()| self.err.flush())
             .is_err()
         {
-            return false;
+            return Answer::No;
         }
         let mut answer = String::new();
-        answers.read_line(&mut answer).is_ok()
-            && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+        let read = answers.read_line(&mut answer);
+        if read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
+            Answer::Yes
+        } else {
+            Answer::No
+        }
+    }
+
+    /// Returns whether there is somebody to ask.
+    #[must_use]
+    pub const fn can_ask(&self) -> bool {
+        self.answers.is_some()
     }
 
     /// Colours a word that says how something is; the word itself says it too.

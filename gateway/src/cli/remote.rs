@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::cli::output::Output;
+use crate::cli::output::{Answer, Output, Reader, Style};
 use crate::cli::table::{clock, octets, safe, span, table};
 use crate::cli::{Cli, Command, Common, Disconnect, Drain, Exit};
 use crate::control::client::{self, ClientError};
@@ -10,11 +10,19 @@ use crate::control::protocol::{
     self, Reloaded, Request, Response, Session, Status, Target, to_json,
 };
 
+/// How often `status --watch` looks.
+const WATCH_PERIOD: Duration = Duration::from_secs(2);
+/// Moves a terminal's cursor to its corner and wipes the rest.
+const FROM_THE_TOP: &str = "\x1b[H\x1b[J";
+
 /// Asks, and shows the answer.
 pub fn run(cli: &Cli, out: &mut Output<'_>) -> Exit {
     let common = &cli.common;
     let request = match &cli.command {
-        Command::Status => Request::Status,
+        Command::Status(status) if status.watch => {
+            return watch(common, out, || std::thread::sleep(WATCH_PERIOD));
+        }
+        Command::Status(_) => Request::Status,
         Command::Sessions(sessions) => Request::Sessions {
             protocol: sessions.protocol.clone(),
             user: sessions.user.clone(),
@@ -27,10 +35,43 @@ pub fn run(cli: &Cli, out: &mut Output<'_>) -> Exit {
         Command::Serve(_)
         | Command::Demo(_)
         | Command::Config(_)
+        | Command::Doctor(_)
         | Command::Users(_)
         | Command::Explain { .. } => return Exit::Failure,
     };
     ask_and_show(&request, common, out)
+}
+
+/// Shows the status again and again until nobody reads it. A gateway that does not answer may be starting anew.
+fn watch(common: &Common, out: &mut Output<'_>, mut pause: impl FnMut()) -> Exit {
+    loop {
+        if out.style() == Style::Colour && !common.json {
+            out.text(FROM_THE_TOP);
+        }
+        let exit = ask_and_show(&Request::Status, common, out);
+        if !common.json {
+            out.line("");
+        }
+        if out.reader() == Reader::Gone {
+            return exit;
+        }
+        pause();
+    }
+}
+
+/// Says that a question would have to be answered, and nobody is there.
+fn nobody_to_ask(common: &Common, out: &mut Output<'_>) -> Exit {
+    let message = "standard input is no terminal, so nobody can be asked: say --yes to go on";
+    if common.json {
+        let response = Response::Failed {
+            code: None,
+            message: message.to_owned(),
+        };
+        out.line(&to_json(&response).to_string());
+    } else {
+        out.error(message);
+    }
+    Exit::Usage
 }
 
 fn ask_and_show(request: &Request, common: &Common, out: &mut Output<'_>) -> Exit {
@@ -54,11 +95,16 @@ fn end_sessions(disconnect: &Disconnect, common: &Common, out: &mut Output<'_>) 
         dry_run,
     };
     if !disconnect.yes {
+        if !out.can_ask() {
+            return nobody_to_ask(common, out);
+        }
         match client::ask(&common.socket, &request(true)) {
             Ok(Response::Disconnected { sessions, .. }) => {
                 let question = format!("This ends {}. Go on?", plural(sessions, "session"));
-                if !out.confirm(&question) {
-                    return Exit::Failure;
+                match out.confirm(&question) {
+                    Answer::Yes => {}
+                    Answer::No => return Exit::Failure,
+                    Answer::Nobody => return nobody_to_ask(common, out),
                 }
             }
             Ok(response) => return show(&response, common, out),
@@ -76,6 +122,9 @@ fn begin_drain(drain: &Drain, common: &Common, out: &mut Output<'_>) -> Exit {
         dry_run,
     };
     if !drain.yes {
+        if !out.can_ask() {
+            return nobody_to_ask(common, out);
+        }
         match client::ask(&common.socket, &request(true)) {
             Ok(Response::Drain(plan)) => {
                 let question = format!(
@@ -85,8 +134,10 @@ fn begin_drain(drain: &Drain, common: &Common, out: &mut Output<'_>) -> Exit {
                     span(plan.over_seconds),
                     span(plan.notice_seconds),
                 );
-                if !out.confirm(&question) {
-                    return Exit::Failure;
+                match out.confirm(&question) {
+                    Answer::Yes => {}
+                    Answer::No => return Exit::Failure,
+                    Answer::Nobody => return nobody_to_ask(common, out),
                 }
             }
             Ok(response) => return show(&response, common, out),
@@ -97,6 +148,14 @@ fn begin_drain(drain: &Drain, common: &Common, out: &mut Output<'_>) -> Exit {
 }
 
 fn failed(error: &ClientError, common: &Common, out: &mut Output<'_>) -> Exit {
+    let (code, exit) = match error {
+        ClientError::Forbidden { .. } => ("E0108", Exit::Missing),
+        ClientError::Unreachable { .. }
+        | ClientError::Foreign(_)
+        | ClientError::TooLong
+        | ClientError::Closed
+        | ClientError::Broken(_) => ("E0107", Exit::Unreachable),
+    };
     let mut message = error.to_string();
     let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
     while let Some(inner) = cause {
@@ -105,14 +164,14 @@ fn failed(error: &ClientError, common: &Common, out: &mut Output<'_>) -> Exit {
     }
     if common.json {
         let response = Response::Failed {
-            code: Some("E0101".to_owned()),
+            code: Some(code.to_owned()),
             message,
         };
         out.line(&to_json(&response).to_string());
     } else if !common.quiet {
-        out.error(&message);
+        out.error(&format!("{message}  [{code}]"));
     }
-    Exit::Unreachable
+    exit
 }
 
 fn show(response: &Response, common: &Common, out: &mut Output<'_>) -> Exit {
@@ -125,6 +184,8 @@ fn show(response: &Response, common: &Common, out: &mut Output<'_>) -> Exit {
         Response::Disconnected { sessions: 0, .. } => Exit::NothingMatched,
         Response::Disconnected { .. } => Exit::Done,
         Response::NotFound { .. } => Exit::NothingMatched,
+        Response::Forbidden { .. } => Exit::Missing,
+        Response::Busy => Exit::Unreachable,
         Response::Failed { .. } => Exit::Failure,
     };
     if common.json {
@@ -161,6 +222,10 @@ fn show_text(response: &Response, common: &Common, out: &mut Output<'_>) {
             span(drain.over_seconds)
         )),
         Response::NotFound { what } => out.error(&safe(what)),
+        Response::Forbidden { message } => out.error(&format!("{}  [E0108]", safe(message))),
+        Response::Busy => {
+            out.error("the gateway answers as many administrators as it can; try again");
+        }
         Response::Failed { code, message } => {
             let code = code
                 .as_ref()
@@ -336,6 +401,7 @@ fn show_session(session: &Session, out: &mut Output<'_>) {
                 session.tx_packets
             ),
         ),
+        ("accounting id", or_none(&session.accounting_id)),
         ("auth", authentication(session)),
         ("tls", or_none(&session.tls)),
         ("crypto binding", or_none(&session.hash_protocol)),

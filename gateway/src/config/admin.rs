@@ -13,6 +13,7 @@ use super::value::{Net, OrOff, Text};
 #[serde(default, deny_unknown_fields)]
 pub(super) struct File {
     socket: PathBuf,
+    group: String,
     listen: Text<OrOff<SocketAddr>>,
     allow: Vec<Text<Net>>,
 }
@@ -21,6 +22,7 @@ impl Default for File {
     fn default() -> Self {
         Self {
             socket: "/run/causeway/admin.sock".into(),
+            group: "causeway-admin".to_owned(),
             listen: Text(OrOff(Some(SocketAddr::from(([127, 0, 0, 1], 9095))))),
             allow: vec![
                 Text(Net(IpNet::from(std::net::IpAddr::from([127, 0, 0, 1])))),
@@ -37,6 +39,8 @@ impl Default for File {
 pub struct Admin {
     /// The socket of `causeway status` and its siblings.
     pub socket: PathBuf,
+    /// Whose members may ask it, beside root and the gateway's own user; nobody else when there is no such group.
+    pub group: String,
     /// The listener of `/metrics`, `/healthz` and `/readyz`; `None` is off.
     pub listen: Option<SocketAddr>,
     /// Who may ask it.
@@ -46,6 +50,7 @@ pub struct Admin {
 pub(super) fn check(file: File, report: &mut Report) -> Admin {
     let File {
         socket,
+        group,
         listen,
         allow,
     } = file;
@@ -64,6 +69,7 @@ pub(super) fn check(file: File, report: &mut Report) -> Admin {
     }
     Admin {
         socket,
+        group,
         listen: listen.0.0,
         allow,
     }

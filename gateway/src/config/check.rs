@@ -15,7 +15,7 @@ use super::report::Report;
 use super::{Certificate, Config, Users};
 
 /// Keys that are read, and have no effect yet.
-const NOT_IN_THIS_VERSION: [&str; 11] = [
+const NOT_IN_THIS_VERSION: [&str; 9] = [
     "azure",
     "drain.azure_scheduled_events",
     "ikev2",
@@ -24,9 +24,7 @@ const NOT_IN_THIS_VERSION: [&str; 11] = [
     "mobility",
     "network.dns_suffix",
     "network.routes",
-    "radius.accounting",
     "radius.attributes_to_log",
-    "radius.dynamic_authorization",
 ];
 
 /// Checks what one table cannot know of another.
@@ -123,6 +121,9 @@ pub(super) fn not_in_this_version(report: &mut Report) {
 
 /// Reads the files that the configuration names, as the start will.
 pub(super) fn files(config: &Config, report: &mut Report) {
+    if let Some(user) = &config.gateway.user {
+        credentials::will_be(user);
+    }
     if let Some(certificate) = &config.sstp.certificate {
         check_certificate(certificate, &config.gateway.hostname, report);
     }
@@ -156,6 +157,12 @@ pub(super) fn files(config: &Config, report: &mut Report) {
             Ok(_) => {}
             Err(error) => secret_error("E0401", &path, &error, report),
         }
+    }
+    if let Some(dynamic) = &config.radius.dynamic_authorization
+        && let Err(error) = dynamic.secret.read()
+    {
+        let path = "radius.dynamic_authorization.secret_file";
+        secret_error("E0401", path, &error, report);
     }
 }
 

@@ -1,13 +1,16 @@
 //! The pages of `causeway explain`.
 
 /// Each code with its page.
-const PAGES: [(&str, &str); 40] = [
+const PAGES: [(&str, &str); 43] = [
     ("E0101", include_str!("../../docs/errors/E0101.md")),
     ("E0102", include_str!("../../docs/errors/E0102.md")),
     ("E0103", include_str!("../../docs/errors/E0103.md")),
     ("E0104", include_str!("../../docs/errors/E0104.md")),
     ("E0105", include_str!("../../docs/errors/E0105.md")),
     ("E0106", include_str!("../../docs/errors/E0106.md")),
+    ("E0107", include_str!("../../docs/errors/E0107.md")),
+    ("E0108", include_str!("../../docs/errors/E0108.md")),
+    ("E0109", include_str!("../../docs/errors/E0109.md")),
     ("E0201", include_str!("../../docs/errors/E0201.md")),
     ("E0202", include_str!("../../docs/errors/E0202.md")),
     ("E0203", include_str!("../../docs/errors/E0203.md")),

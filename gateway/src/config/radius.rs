@@ -298,7 +298,7 @@ pub(super) fn check(file: File, report: &mut Report) -> Radius {
         duplicate_logins: (policy, window.duration()),
         probe: check_probe(&probe, report),
         pap_code_split,
-        accounting: check_accounting(accounting),
+        accounting: check_accounting(accounting, report),
         dynamic_authorization: dynamic_authorization.and_then(|file| check_dynamic(file, report)),
     }
 }
@@ -358,15 +358,37 @@ fn check_timeout(timeout: Duration, mfa: bool, report: &mut Report) {
     }
 }
 
-fn check_accounting(file: AccountingFile) -> Option<Accounting> {
+/// RFC 2869 §5.16: an interval below a minute is none that a server wants.
+const SHORTEST_INTERIM: Duration = Duration::from_secs(60);
+
+fn check_accounting(file: AccountingFile, report: &mut Report) -> Option<Accounting> {
     let AccountingFile {
         enabled,
         interim,
         queue,
         queue_max,
     } = file;
-    enabled.then(|| Accounting {
-        interim: interim.duration(),
+    let interim = interim.duration();
+    if !interim.is_zero() && interim < SHORTEST_INTERIM {
+        report
+            .error(
+                "E0203",
+                "radius.accounting.interim",
+                "sessions would be reported too often",
+            )
+            .label("at least 60 s (RFC 2869 §5.16), or \"0s\" for never");
+    }
+    if queue_max < 100 {
+        report
+            .error(
+                "E0203",
+                "radius.accounting.queue_max",
+                "too few records to outlast a server's restart",
+            )
+            .label("at least 100; a session is two and one for each `interim`");
+    }
+    enabled.then_some(Accounting {
+        interim,
         queue,
         queue_max,
     })
@@ -378,6 +400,16 @@ fn check_dynamic(file: DynamicFile, report: &mut Report) -> Option<DynamicAuthor
         clients,
         secret_file,
     } = file;
+    if clients.is_empty() {
+        report
+            .error(
+                "E0203",
+                "radius.dynamic_authorization.clients",
+                "nobody could end or change a session",
+            )
+            .label("the addresses from which RADIUS servers may ask")
+            .help("without such a server, leave the table out");
+    }
     let path = "radius.dynamic_authorization.secret_file";
     Some(DynamicAuthorization {
         listen,

@@ -1,6 +1,7 @@
 //! The rooms' own settings, made from the checked configuration.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,8 +9,10 @@ use causeway_proto::ppp;
 use causeway_proto::radius::Code;
 use causeway_proto::sstp::HashProtocol;
 
+use crate::accounting;
 use crate::auth::{self, DuplicateLogins};
 use crate::dataplane;
+use crate::dynauth;
 use crate::observe::health;
 use crate::os::credentials::CredentialError;
 use crate::os::netlink::Addressing;
@@ -140,6 +143,57 @@ impl Config {
             },
             window,
         })
+    }
+
+    /// Returns the settings of accounting, the secrets read; `None` when it is off or no RADIUS server is asked.
+    ///
+    /// # Errors
+    ///
+    /// When a secret cannot be read any more.
+    pub fn accounting(&self) -> Result<Option<accounting::Config>, CredentialError> {
+        let (Some(settings), Some(client)) = (&self.radius.accounting, self.radius_client()?)
+        else {
+            return Ok(None);
+        };
+        let server = |(configured, client): (&Server, &room::Server)| accounting::Server {
+            name: client.name.clone(),
+            endpoint: SocketAddr::new(client.address, configured.acct_port),
+            secret: client.secret.clone(),
+            source: client.source,
+        };
+        // What is asked over TLS is not told in the clear.
+        let servers = self
+            .radius
+            .servers
+            .iter()
+            .zip(&client.servers)
+            .filter(|(_, client)| client.tls.is_none());
+        Ok(Some(accounting::Config {
+            servers: servers.map(server).collect(),
+            nas: client.nas(),
+            interim: settings.interim,
+            class: self.radius.class_in_accounting,
+            queue: settings.queue.clone(),
+            queue_max: settings.queue_max,
+            flight: Duration::from_secs(2),
+        }))
+    }
+
+    /// Returns the settings of the listener for dynamic authorization, the secret read; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// When a secret cannot be read any more.
+    pub fn dynauth(&self) -> Result<Option<dynauth::Config>, CredentialError> {
+        let Some(settings) = &self.radius.dynamic_authorization else {
+            return Ok(None);
+        };
+        let client = self.radius_client()?;
+        Ok(Some(dynauth::Config {
+            clients: settings.clients.clone(),
+            secret: settings.secret.read()?,
+            nas: client.map(|client| client.nas()).unwrap_or_default(),
+        }))
     }
 
     /// Returns when a probe fails.

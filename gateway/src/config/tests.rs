@@ -210,6 +210,36 @@ fn who_is_asked_whether_a_server_lives_is_configured() {
 }
 
 #[test]
+fn accounting_and_dynamic_authorization_are_read() {
+    let etc = etc();
+    let more = "[radius.accounting]\ninterim = \"0s\"\nqueue = \"/tmp/q\"\nqueue_max = 100\n";
+    let loaded = etc.load(&format!("{BASE}{SERVER}{more}"));
+    let config = loaded.unwrap_or_else(|drawn| panic!("{drawn}")).config;
+    let accounting = config.accounting().unwrap().unwrap();
+    assert_eq!(accounting.interim, Duration::ZERO);
+    assert_eq!(accounting.queue_max, 100);
+    assert_eq!(accounting.servers.len(), 1);
+    assert_eq!(accounting.servers[0].endpoint.port(), 1813);
+    assert!(config.dynauth().unwrap().is_none());
+
+    for (table, label) in [
+        ("[radius.accounting]\ninterim = \"59s\"\n", "at least 60 s"),
+        ("[radius.accounting]\nqueue_max = 99\n", "at least 100"),
+        (
+            "[radius.dynamic_authorization]\nlisten = \"127.0.0.1:3799\"\nclients = []\nsecret_file = \"env:NONE\"\n",
+            "the addresses from which",
+        ),
+        (
+            "[radius.dynamic_authorization]\nlisten = \"127.0.0.1:3799\"\nclients = [\"10.0.0.20\"]\nsecret_file = \"/nowhere/coa.secret\"\n",
+            "E0401",
+        ),
+    ] {
+        let drawn = etc.fault(&format!("{BASE}{SERVER}{table}"));
+        assert!(drawn.contains(label), "{drawn}");
+    }
+}
+
+#[test]
 fn a_short_radius_timeout_is_drawn() {
     let drawn = etc().fault(&format!("{BASE}[radius]\ntimeout  = \"5s\"\n{SERVER}"));
     assert_eq!(

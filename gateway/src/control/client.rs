@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Why there is no answer.
 #[derive(Debug, Error)]
 pub enum ClientError {
-    /// Nothing listens on the socket, or this user may not ask.
+    /// Nothing listens on the socket.
     #[error("no gateway answers on {path}")]
     Unreachable {
         /// The socket.
@@ -24,9 +24,20 @@ pub enum ClientError {
         /// Why.
         source: io::Error,
     },
-    /// The gateway closed without an answer: this user may not ask.
-    #[error("the gateway does not answer this user")]
-    Refused,
+    /// This user may not open the socket.
+    #[error(
+        "this user may not ask the gateway on {path}: ask as root (sudo), or join the socket's group and log in anew \
+         (sudo usermod -aG causeway-admin NAME)"
+    )]
+    Forbidden {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The gateway closed without an answer.
+    #[error("the gateway closed the connection without an answer")]
+    Closed,
     /// What came back is no answer.
     #[error("the gateway speaks another version")]
     Foreign(#[from] serde_json::Error),
@@ -44,9 +55,13 @@ pub enum ClientError {
 ///
 /// When there is no answer.
 pub fn ask(socket: &Path, request: &Request) -> Result<Response, ClientError> {
-    let mut stream = UnixStream::connect(socket).map_err(|source| ClientError::Unreachable {
-        path: socket.to_owned(),
-        source,
+    let mut stream = UnixStream::connect(socket).map_err(|source| {
+        let path = socket.to_owned();
+        if source.kind() == io::ErrorKind::PermissionDenied {
+            ClientError::Forbidden { path, source }
+        } else {
+            ClientError::Unreachable { path, source }
+        }
     })?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -58,19 +73,23 @@ pub fn ask(socket: &Path, request: &Request) -> Result<Response, ClientError> {
     let sent = stream
         .write_all(&length.to_be_bytes())
         .and_then(|()| stream.write_all(&request));
+    // Whoever is turned away is answered before the request has been read.
+    let is_closed = |error: &io::Error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::ConnectionReset
+        )
+    };
+    match sent {
+        Err(error) if !is_closed(&error) => return Err(error.into()),
+        Ok(()) | Err(_) => {}
+    }
     let mut length = [0; 4];
-    match sent.and_then(|()| stream.read_exact(&mut length)) {
+    match stream.read_exact(&mut length) {
         Ok(()) => {}
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::UnexpectedEof
-                    | io::ErrorKind::BrokenPipe
-                    | io::ErrorKind::ConnectionReset
-            ) =>
-        {
-            return Err(ClientError::Refused);
-        }
+        Err(error) if is_closed(&error) => return Err(ClientError::Closed),
         Err(error) => return Err(error.into()),
     }
     let length = u32::from_be_bytes(length);

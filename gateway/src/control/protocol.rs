@@ -106,6 +106,13 @@ pub enum Response {
         /// What was looked for.
         what: String,
     },
+    /// This user may not ask.
+    Forbidden {
+        /// Who was recognised, and what to do.
+        message: String,
+    },
+    /// As many administrators are being answered as can be.
+    Busy,
     /// The gateway could not do it.
     Failed {
         /// The number for `causeway explain`.
@@ -239,6 +246,9 @@ pub struct Session {
     pub rx_packets: u64,
     /// Packets to the client.
     pub tx_packets: u64,
+    /// `Acct-Session-Id`, for RADIUS.
+    #[serde(default)]
+    pub accounting_id: Option<String>,
     /// `pap`, `mschapv2`, `eap`.
     pub method: Option<String>,
     /// The server that decided, or `users`.
@@ -296,6 +306,7 @@ impl From<&SessionView> for Session {
             tx_bytes: view.usage.down_octets,
             rx_packets: view.usage.up_packets,
             tx_packets: view.usage.down_packets,
+            accounting_id: view.facts.accounting.clone(),
             method: view.facts.method.map(|method| method.as_str().to_owned()),
             server: view.facts.server.clone(),
             auth_ms: view
@@ -409,6 +420,10 @@ mod tests {
             Response::NotFound {
                 what: "no session of bob".to_owned(),
             },
+            Response::Forbidden {
+                message: "x".to_owned(),
+            },
+            Response::Busy,
             Response::Failed {
                 code: Some("E0301".to_owned()),
                 message: "x".to_owned(),

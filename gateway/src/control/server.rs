@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::control::protocol::{Request, Response};
 use crate::control::{MAX_REQUEST, MAX_RESPONSE};
@@ -31,9 +32,46 @@ pub type Asked = (Request, oneshot::Sender<Response>);
 #[derive(Debug)]
 pub struct Server {
     listener: StdListener,
-    path: PathBuf,
+    file: Mine,
+    door: Door,
+}
+
+/// Who may ask: root, the gateway's own user, and the members of a group.
+#[derive(Clone, Copy, Debug)]
+struct Door {
     uid: u32,
-    gid: u32,
+    group: Option<u32>,
+}
+
+/// The socket's file, recognised by device and inode: what stands in its place later belongs to somebody else.
+#[derive(Debug)]
+struct Mine {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Mine {
+    fn of(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            identity: identity(path)?,
+        })
+    }
+}
+
+impl Drop for Mine {
+    fn drop(&mut self) {
+        // Left behind, the next start finds a socket without a listener and replaces it.
+        if identity(&self.path).is_ok_and(|found| found == self.identity)
+            && fs::remove_file(&self.path).is_err()
+        {
+            debug!("the file of the control socket stays behind");
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 impl Server {
@@ -45,7 +83,7 @@ impl Server {
     pub fn bind(path: &Path, group: Option<u32>) -> io::Result<Self> {
         match fs::symlink_metadata(path) {
             Ok(metadata) if metadata.file_type().is_socket() => {
-                if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                if is_alive(path)? {
                     return Err(io::Error::from(io::ErrorKind::AddrInUse));
                 }
                 fs::remove_file(path)?;
@@ -55,18 +93,19 @@ impl Server {
             Err(error) => return Err(error),
         }
         let listener = StdListener::bind(path)?;
+        let file = Mine::of(path)?;
         listener.set_nonblocking(true)?;
-        let server = Self {
+        let group = group.filter(|group| give(path, *group));
+        let mode = if group.is_some() { 0o660 } else { 0o600 };
+        fs::set_permissions(path, Permissions::from_mode(mode))?;
+        Ok(Self {
             listener,
-            path: path.to_owned(),
-            uid: peer::own_uid(),
-            gid: group.map_or_else(|| fs::metadata(path).map(|metadata| metadata.gid()), Ok)?,
-        };
-        if let Some(group) = group {
-            std::os::unix::fs::chown(path, None, Some(group))?;
-        }
-        fs::set_permissions(path, Permissions::from_mode(0o660))?;
-        Ok(server)
+            file,
+            door: Door {
+                uid: peer::own_uid(),
+                group,
+            },
+        })
     }
 
     /// Passes requests on until the stop.
@@ -96,54 +135,111 @@ impl Server {
                 }
             };
             let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+                say_at_once(&stream, &Response::Busy);
                 continue;
             };
             let requests = requests.clone();
-            let (uid, gid) = (self.uid, self.gid);
+            let door = self.door;
             connections.spawn(async move {
-                if admits(&stream, uid, gid).await
-                    && let Err(error) = exchange(stream, requests).await
-                {
-                    debug!(%error, "a control connection broke");
+                match door.admits(&stream).await {
+                    Ok(()) => {
+                        if let Err(error) = exchange(stream, requests).await {
+                            debug!(%error, "a control connection broke");
+                        }
+                    }
+                    Err(message) => say_at_once(&stream, &Response::Forbidden { message }),
                 }
                 drop(permit);
             });
         }
         // Answers that are on their way (to the request that stops us, above all) still go out.
-        if tokio::time::timeout(Duration::from_secs(1), async {
-            while connections.join_next().await.is_some() {}
-        })
-        .await
-        .is_err()
-        {}
+        let answered = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(Duration::from_secs(1), answered)
+            .await
+            .is_err()
+        {
+            debug!("an answer did not go out in time");
+        }
+        drop(self.file);
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Without it the next start finds a socket without a listener and replaces it.
-        if fs::remove_file(&self.path).is_err() {}
+/// Returns whether somebody listens on a socket: only a refusal, or a file that has gone, says that nobody does.
+fn is_alive(path: &Path) -> io::Result<bool> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    match socket.connect(&SockAddr::unix(path)?) {
+        Ok(()) => Ok(true),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound
+            ) =>
+        {
+            Ok(false)
+        }
+        // Its listener is there, and has no room for one more.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+        Err(error) => Err(error),
     }
 }
 
-/// Lets in root, our own user, and members of the socket's group.
-async fn admits(stream: &UnixStream, own: u32, group: u32) -> bool {
-    let Ok(peer) = stream.peer_cred() else {
-        return false;
+/// Gives the socket to a group; says when that is not allowed.
+fn give(path: &Path, group: u32) -> bool {
+    match std::os::unix::fs::chown(path, None, Some(group)) {
+        Ok(()) => true,
+        Err(error) => {
+            warn!(
+                %error, group,
+                "the control socket cannot be given to its group, so only root and the gateway's own user may ask; \
+                 make the gateway's user a member of it (SupplementaryGroups= in the unit)"
+            );
+            false
+        }
+    }
+}
+
+impl Door {
+    /// Lets in root, our own user, and members of the socket's group; tells others what to do.
+    async fn admits(self, stream: &UnixStream) -> Result<(), String> {
+        let peer = stream
+            .peer_cred()
+            .map_err(|error| format!("the kernel does not say who asks: {error}"))?;
+        let (uid, gid) = (peer.uid(), peer.gid());
+        if uid == 0 || uid == self.uid || Some(gid) == self.group {
+            return Ok(());
+        }
+        let group = self.group;
+        let looked_up = tokio::task::spawn_blocking(move || {
+            let is_member = group.is_some_and(|group| peer::is_member(uid, gid, group));
+            (!is_member).then(|| peer::user_name(uid))
+        });
+        let Ok(Some(name)) = looked_up.await else {
+            return Ok(());
+        };
+        info!(
+            event = "control_refused",
+            uid, "a user who is not in the socket's group asked"
+        );
+        Err(format!(
+            "user {name} may not ask this gateway: ask as root (sudo), or join the socket's group and log in anew (sudo \
+             usermod -aG causeway-admin NAME)"
+        ))
+    }
+}
+
+/// Answers somebody who is turned away, without waiting for his question: the answer fits into the socket's buffer.
+fn say_at_once(stream: &UnixStream, response: &Response) {
+    let Ok(bytes) = serde_json::to_vec(response) else {
+        return;
     };
-    let (uid, gid) = (peer.uid(), peer.gid());
-    if uid == 0 || uid == own || gid == group {
-        return true;
+    let Ok(length) = u32::try_from(bytes.len()) else {
+        return;
+    };
+    let mut frame = length.to_be_bytes().to_vec();
+    frame.extend(bytes);
+    if let Err(error) = stream.try_write(&frame) {
+        debug!(%error, "somebody who was turned away did not hear it");
     }
-    let member = tokio::task::spawn_blocking(move || peer::is_member(uid, gid, group)).await;
-    if matches!(member, Ok(true)) {
-        return true;
-    }
-    info!(
-        event = "control_refused",
-        uid, "a user who is not in the socket's group asked"
-    );
-    false
 }
 
 async fn exchange(mut stream: UnixStream, requests: mpsc::Sender<Asked>) -> io::Result<()> {
@@ -199,6 +295,7 @@ mod tests {
     use std::io::{Read, Write};
 
     use crate::control::client::{self, ClientError};
+    use crate::os::testing::as_nobody;
     use crate::task;
 
     use super::*;
@@ -223,7 +320,7 @@ mod tests {
         let (mut received, handle, task) = serve(&path);
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o660
+            0o600
         );
         let asker = std::thread::spawn({
             let path = path.clone();
@@ -267,6 +364,61 @@ mod tests {
         .unwrap();
         assert!(nonsense.contains("not understood"), "{nonsense}");
         assert_eq!(giant, "");
+    }
+
+    #[test]
+    fn a_group_may_open_the_socket_when_there_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let own = fs::metadata(folder.path()).unwrap().gid();
+        let server = Server::bind(&path, Some(own)).unwrap();
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o660);
+        assert_eq!((metadata.gid(), server.door.group), (own, Some(own)));
+    }
+
+    #[test]
+    fn the_file_of_somebody_else_is_not_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let first = Server::bind(&path, None).unwrap();
+        fs::remove_file(&path).unwrap();
+        let second = Server::bind(&path, None).unwrap();
+        drop(first);
+        assert!(path.exists());
+        drop(second);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn one_more_than_can_be_served_is_told_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let (_received, _handle, _task) = serve(&path);
+        let answer = tokio::task::spawn_blocking(move || {
+            let _idle: Vec<_> = (0..MAX_CONNECTIONS)
+                .map(|_| std::os::unix::net::UnixStream::connect(&path).unwrap())
+                .collect();
+            client::ask(&path, &Request::Status)
+        });
+        assert_eq!(answer.await.unwrap().unwrap(), Response::Busy);
+    }
+
+    #[tokio::test]
+    #[ignore = "needs root: a child asks as another user"]
+    async fn who_may_not_ask_is_told_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        let path = folder.path().join("admin.sock");
+        let (_received, _handle, _task) = serve(&path);
+        fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+        let ask = move || {
+            as_nobody(|| match client::ask(&path, &Request::Status) {
+                Ok(Response::Forbidden { message }) => message.contains("causeway-admin"),
+                _ => false,
+            })
+        };
+        assert!(tokio::task::spawn_blocking(ask).await.unwrap());
     }
 
     #[tokio::test]

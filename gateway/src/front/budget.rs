@@ -33,6 +33,8 @@ impl Default for Limits {
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Stage {
+    /// No work is done for it yet: more came than `limits.new_per_second` allows.
+    Waiting,
     /// Its PROXY header is awaited.
     Proxy,
     /// Its TLS handshake runs.
@@ -47,7 +49,8 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in order.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
+        Self::Waiting,
         Self::Proxy,
         Self::Tls,
         Self::Http,
@@ -59,6 +62,7 @@ impl Stage {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Waiting => "waiting",
             Self::Proxy => "proxy",
             Self::Tls => "tls",
             Self::Http => "http",
@@ -69,7 +73,7 @@ impl Stage {
 
     const fn is_counted(self) -> bool {
         match self {
-            Self::Proxy | Self::Tls | Self::Http | Self::Negotiation => true,
+            Self::Waiting | Self::Proxy | Self::Tls | Self::Http | Self::Negotiation => true,
             Self::Authentication => false,
         }
     }
@@ -85,7 +89,7 @@ pub struct Budget {
 struct Shared {
     limits: Limits,
     places: Mutex<Places>,
-    gauges: [Gauge; 5],
+    gauges: [Gauge; 6],
 }
 
 #[derive(Debug, Default)]
@@ -106,10 +110,10 @@ struct Entry {
 
 /// Whom a connection is put down to: an IPv4 address or an IPv6 /64.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-struct Source(IpAddr);
+pub(super) struct Source(IpAddr);
 
 impl Source {
-    fn of(address: IpAddr) -> Self {
+    pub(super) fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self(IpAddr::V4(address)),
             IpAddr::V6(address) => {
@@ -232,8 +236,9 @@ impl Shared {
     }
 
     fn gauge(&self, stage: Stage) -> &Gauge {
-        let [proxy, tls, http, negotiation, authentication] = &self.gauges;
+        let [waiting, proxy, tls, http, negotiation, authentication] = &self.gauges;
         match stage {
+            Stage::Waiting => waiting,
             Stage::Proxy => proxy,
             Stage::Tls => tls,
             Stage::Http => http,

@@ -7,17 +7,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use causeway_proto::sstp::http::{self, MAX_HEAD, RequestHead, StatusCode};
 use rustls::{AlertDescription, Error as TlsError, PeerIncompatible};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 use crate::front::budget::{Budget, Stage, Ticket};
 use crate::front::health::{ProbeAnswer, probe_answer};
+use crate::front::pace::{Pace, Turn};
 use crate::front::proxy::{self, Header, ProxyError};
 use crate::front::routing::{Route, answer, ok_answer, refusal, route};
 use crate::front::series::{Failure, Series};
@@ -45,6 +46,7 @@ pub struct Front {
     health: Arc<Health>,
     door: Arc<Door>,
     budget: Budget,
+    pace: Pace,
     handover: mpsc::Sender<SstpConnection>,
     series: Series,
 }
@@ -68,12 +70,14 @@ impl Front {
         handover: mpsc::Sender<SstpConnection>,
     ) -> Self {
         let budget = Budget::new(config.limits);
+        let pace = Pace::new(config.new_per_second, Instant::now());
         Self {
             config,
             certificates,
             health,
             door,
             budget,
+            pace,
             handover,
             series: Series::new(),
         }
@@ -98,6 +102,7 @@ impl Front {
                     }
                     continue;
                 }
+                () = self.pace.keep() => continue,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
@@ -162,7 +167,7 @@ impl Front {
                 let stage = stage.lock().map_or(Stage::Tls, |stage| *stage);
                 Err(match stage {
                     Stage::Proxy => Failure::Proxy(ProxyFailure::Evicted),
-                    Stage::Tls => Failure::Tls(TlsFailure::Evicted),
+                    Stage::Waiting | Stage::Tls => Failure::Tls(TlsFailure::Evicted),
                     Stage::Http | Stage::Negotiation | Stage::Authentication => {
                         Failure::Http(HttpFailure::Evicted)
                     }
@@ -182,29 +187,39 @@ impl Front {
         proxied: bool,
         stage: &std::sync::Mutex<Stage>,
     ) -> Result<(), Failure> {
-        let reached = |ticket: &Ticket, new: Stage| {
-            ticket.advance(new);
-            if let Ok(mut stage) = stage.lock() {
-                *stage = new;
-            }
-        };
         if proxied {
             self.read_proxy_header(&mut stream, &mut arrival).await?;
-            reached(&arrival.ticket, Stage::Tls);
+            reached(&arrival.ticket, stage, Stage::Tls);
         }
         if stream.set_nodelay(true).is_err() {
             return Err(Failure::Tls(TlsFailure::Closed));
         }
+        let deadline = tokio::time::Instant::now() + self.config.deadlines.tls;
+        let turn = self.pace.turn(arrival.remote.ip(), Instant::now());
+        if matches!(turn, Turn::Later(_)) {
+            reached(&arrival.ticket, stage, Stage::Waiting);
+            tokio::select! {
+                biased;
+                // Who resets meanwhile costs nobody a turn.
+                _ = stream.ready(Interest::ERROR) => {
+                    return Err(Failure::Tls(TlsFailure::Closed));
+                }
+                come = timeout_at(deadline, turn.come()) => if come.is_err() {
+                    return Err(Failure::Tls(TlsFailure::RateLimited));
+                },
+            }
+            reached(&arrival.ticket, stage, Stage::Tls);
+        }
         let certificate = self.certificates.current();
         let accept = TlsAcceptor::from(certificate.config())
             .accept_with(stream, |tls| tls.set_buffer_limit(Some(BUFFER_LIMIT)));
-        let mut stream = match timeout(self.config.deadlines.tls, accept).await {
+        let mut stream = match timeout_at(deadline, accept).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(Failure::Tls(tls_failure(&error))),
             Err(_) => return Err(Failure::Tls(TlsFailure::Timeout)),
         };
         self.series.handshake(stream.get_ref().1.protocol_version());
-        reached(&arrival.ticket, Stage::Http);
+        reached(&arrival.ticket, stage, Stage::Http);
         let read = timeout(self.config.deadlines.head, read_head(&mut stream)).await;
         let (head, unread) = match read {
             Err(_) => return Err(Failure::Http(HttpFailure::Timeout)),
@@ -363,6 +378,14 @@ impl Front {
             .trusted_proxies
             .iter()
             .any(|network| network.contains(&address))
+    }
+}
+
+/// Writes down how far a connection has come, for its place and for the reason when it is thrown out.
+fn reached(ticket: &Ticket, stage: &std::sync::Mutex<Stage>, new: Stage) {
+    ticket.advance(new);
+    if let Ok(mut stage) = stage.lock() {
+        *stage = new;
     }
 }
 

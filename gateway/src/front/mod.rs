@@ -2,7 +2,8 @@
 //!
 //! A connection passes through stages, each with a deadline: PROXY header (from configured load balancers only) → TLS
 //! handshake → HTTP request head. Then it is answered and closed (health probe, 404, 405, 503), or it is told 200 and
-//! handed over as an [`SstpConnection`]. [`budget::Budget`] bounds how many connections wait here: when it is full the
+//! handed over as an [`SstpConnection`]. When more come than `limits.new_per_second` allows, a connection waits its turn
+//! before the handshake (`pace.rs`). [`budget::Budget`] bounds how many connections wait here: when it is full the
 //! oldest in the earliest stage goes, so somebody who holds connections open keeps nobody out.
 //!
 //! Start with [`Front::serve`] in `listener.rs`.
@@ -22,6 +23,7 @@ use crate::front::budget::{Limits, Ticket};
 pub mod budget;
 mod health;
 mod listener;
+mod pace;
 pub mod proxy;
 mod routing;
 mod series;
@@ -42,6 +44,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// How many connections may be here.
     pub limits: Limits,
+    /// New connections a second that work is done for; the rest waits its turn, source by source.
+    pub new_per_second: u32,
     /// How long each stage may last.
     pub deadlines: Deadlines,
 }
@@ -53,6 +57,7 @@ impl Default for Config {
             healthy: HealthyStatus::Unauthorized,
             trusted_proxies: Vec::new(),
             limits: Limits::default(),
+            new_per_second: 200,
             deadlines: Deadlines::default(),
         }
     }
@@ -72,7 +77,7 @@ pub enum HealthyStatus {
 pub struct Deadlines {
     /// The PROXY header.
     pub proxy: Duration,
-    /// The TLS handshake.
+    /// The TLS handshake, and the wait for one's turn before it.
     pub tls: Duration,
     /// The HTTP request head.
     pub head: Duration,

@@ -52,6 +52,8 @@ label! {
         Timeout = "timeout",
         /// Room was needed for newer connections.
         Evicted = "evicted",
+        /// Its turn did not come in time (`limits.new_per_second`).
+        RateLimited = "rate_limited",
     }
 }
 

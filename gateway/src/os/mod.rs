@@ -11,8 +11,9 @@ pub mod poll;
 pub mod privileges;
 pub mod systemd;
 pub mod tcp;
+pub mod terminal;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod tun;
 pub mod vnet;
 pub mod wide;

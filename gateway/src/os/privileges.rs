@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use caps::{CapSet, Capability};
 use nix::sys::prctl;
@@ -155,6 +156,17 @@ pub fn drop_to(user: &str) -> Result<Dropped, PrivilegeError> {
     Ok(Dropped::ToUser)
 }
 
+/// Returns those of the files that this process may not read, as the user that it is now.
+pub fn forbidden<'f>(files: impl IntoIterator<Item = &'f Path>) -> Vec<&'f Path> {
+    let is_forbidden = |file: &Path| {
+        fs::File::open(file).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    };
+    files
+        .into_iter()
+        .filter(|file| is_forbidden(file))
+        .collect()
+}
+
 /// Keeps secrets out of core dumps and out of reach of debuggers.
 ///
 /// # Errors
@@ -205,6 +217,7 @@ fn errno(step: &'static str) -> impl Fn(nix::errno::Errno) -> PrivilegeError {
 mod tests {
     use super::*;
 
+    use std::os::unix::fs::PermissionsExt as _;
     use std::process::Command;
 
     const CHILD: &str = "CAUSEWAY_TEST_PRIVILEGES_CHILD";
@@ -214,7 +227,20 @@ mod tests {
     fn root_becomes_a_plain_user_with_one_capability() {
         if std::env::var_os(CHILD).is_some() {
             harden().unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            let (key, chain, gone) = (
+                folder.path().join("key"),
+                folder.path().join("chain"),
+                folder.path().join("gone"),
+            );
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+            fs::write(&key, "x").unwrap();
+            fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+            fs::write(&chain, "x").unwrap();
+            let files = [key.as_path(), &chain, &gone];
+            assert!(forbidden(files).is_empty());
             assert_eq!(drop_to("nobody").unwrap(), Dropped::ToUser);
+            assert_eq!(forbidden(files), [key.as_path()]);
             let low = Needs {
                 net_admin: true,
                 tun: false,

@@ -30,3 +30,35 @@ pub(super) fn output(program: &str, arguments: &[&str]) -> String {
     );
     String::from_utf8(output.stdout).expect("UTF-8")
 }
+
+/// Runs `what` in a child of one thread that has become `nobody`; returns whether it came back with "yes".
+#[expect(
+    unsafe_code,
+    reason = "a test has several threads, and only a fork has one"
+)]
+pub(crate) fn as_nobody(what: impl FnOnce() -> bool) -> bool {
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::{ForkResult, Gid, Uid, fork, setgid, setgroups, setuid};
+
+    // SAFETY: glibc keeps the allocator usable in the child, which ends by `_exit` and runs nothing of the parent's.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Parent { child } => {
+            waitpid(child, None).unwrap() == WaitStatus::Exited(child, 0)
+        }
+        ForkResult::Child => {
+            let become_nobody = || {
+                setgroups(&[])?;
+                setgid(Gid::from_raw(65_534))?;
+                setuid(Uid::from_raw(65_534))?;
+                // As after an exec: the process's own files in /proc are its user's again.
+                nix::sys::prctl::set_dumpable(true)
+            };
+            let good = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                become_nobody().is_ok() && what()
+            }));
+            let code = i32::from(!good.unwrap_or(false));
+            // SAFETY: it does not return.
+            unsafe { libc::_exit(code) }
+        }
+    }
+}

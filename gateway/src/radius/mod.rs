@@ -4,6 +4,7 @@
 //! what comes from another address or port, and tells when the host refuses. Dropping a request that waits is how a
 //! client leaves; the answer that still comes is counted and opens nothing.
 
+mod exam;
 mod meters;
 mod sockets;
 mod tls;
@@ -17,6 +18,7 @@ use causeway_proto::radius::access::Nas;
 use causeway_proto::radius::{self as proto, Patience};
 
 pub use causeway_proto::radius::{Demand, Login, Mode, Probe, RadiusResult, StatusServer};
+pub use exam::{Exam, ExamError, Observation};
 pub use tls::{Tls, TlsError};
 pub use transport::{Driver, Reply, RequestError, ServerHealth, Transport};
 
@@ -90,20 +92,26 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Returns what the machine needs to know.
-    fn machine(&self) -> proto::Config {
+    /// Returns what the gateway says of itself.
+    #[must_use]
+    pub fn nas(&self) -> Nas {
         let source = self.servers.first().and_then(Server::source_address);
         let (source_v4, source_v6) = match source {
             Some(IpAddr::V4(address)) => (Some(address), None),
             Some(IpAddr::V6(address)) => (None, Some(address)),
             None => (None, None),
         };
+        Nas {
+            identifier: self.nas_identifier.clone(),
+            ipv4: self.nas_ip.or(source_v4),
+            ipv6: self.nas_ipv6.or(source_v6),
+        }
+    }
+
+    /// Returns what the machine needs to know.
+    fn machine(&self) -> proto::Config {
         proto::Config {
-            nas: Nas {
-                identifier: self.nas_identifier.clone(),
-                ipv4: self.nas_ip.or(source_v4),
-                ipv6: self.nas_ipv6.or(source_v6),
-            },
+            nas: self.nas(),
             servers: self
                 .servers
                 .iter()

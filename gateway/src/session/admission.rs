@@ -149,13 +149,16 @@ impl Admission {
             activity: Arc::clone(&activity),
         };
         match self.table.register(session) {
-            Ok((guard, commands)) => Ok(Seat {
-                guard,
-                commands,
-                activity,
-                user: user.clone(),
-                network: None,
-            }),
+            Ok((guard, commands)) => {
+                guard.update(|facts| facts.accounting = Some(applicant.session.clone()));
+                Ok(Seat {
+                    guard,
+                    commands,
+                    activity,
+                    user: user.clone(),
+                    network: None,
+                })
+            }
             Err(error) => {
                 debug!(%error, "no seat");
                 Err(Refusal::new(RefuseReason::Busy))
@@ -183,9 +186,9 @@ impl Admission {
             facts.server.clone_from(&outcome.server);
             facts.auth_elapsed = Some(facts.auth_elapsed.unwrap_or_default() + outcome.elapsed);
         });
-        let server = outcome.server.as_deref().unwrap_or_default();
+        let server = outcome.server.as_deref();
         let duration = u64::try_from(outcome.elapsed.as_millis()).unwrap_or(u64::MAX);
-        let explanation = outcome.explanation.as_deref().unwrap_or_default();
+        let explanation = outcome.explanation.as_deref();
         let elapsed = outcome.elapsed;
         let decision = match outcome.verdict {
             Some(Verdict::Accept(authorization)) => {
@@ -195,7 +198,16 @@ impl Admission {
                     "accepted"
                 );
                 match self.admit(&mut seat, &authorization) {
-                    Ok(grant) => Decision::Admit(Box::new(grant)),
+                    Ok(grant) => {
+                        let address = grant.network.address;
+                        let accounting = self.table.accounting();
+                        let account =
+                            accounting.account(&applicant, &authorization, method, address);
+                        if let Some(account) = account {
+                            seat.guard.set_account(account);
+                        }
+                        Decision::Admit(Box::new(grant))
+                    }
                     Err(refusal) => Decision::Refuse(refusal),
                 }
             }
@@ -225,7 +237,7 @@ impl Admission {
             Decision::Refuse(refusal) => {
                 info!(event = "auth_result", user.name = %user.display(), method = method.as_str(),
                 radius.server = server, radius.result = result, radius.duration_ms = duration, reason = refusal.reason.as_str(),
-                message = refusal.rejection.message.as_deref().unwrap_or_default(), note = explanation, "log-in refused");
+                radius.message = refusal.rejection.message.as_deref(), note = explanation, "log-in refused");
             }
         }
         (seat, decision)

@@ -16,6 +16,7 @@ use causeway_proto::timer::Deadlines;
 use crate::ids::SessionId;
 
 use super::command::SessionCommand;
+use super::record::LimitChange;
 use super::table::{Change, Changes, SessionTable};
 
 /// Follows the table until it is gone; `clock_ms` is the clock whose readings the packet path stores in [`Activity`].
@@ -48,6 +49,11 @@ pub async fn run(table: Arc<SessionTable>, mut changes: Changes, clock_ms: impl 
         match change {
             None => return,
             Some(Change::Ended(id)) => schedule.forget(id),
+            Some(Change::Limits {
+                id,
+                change,
+                activity,
+            }) => schedule.change(now, clock_ms(), (id, change, activity)),
             Some(Change::Up {
                 id,
                 limits,
@@ -87,6 +93,29 @@ impl Schedule {
             activity,
             began_ms: now_ms,
         };
+        self.rearm(now, now_ms, id, watch);
+    }
+
+    /// Gives a session other limits; one that had none is watched from now on.
+    fn change(
+        &mut self,
+        now: Instant,
+        now_ms: u64,
+        (id, change, activity): (SessionId, LimitChange, Arc<Activity>),
+    ) {
+        let mut watch = self.watched.remove(&id).unwrap_or(Watch {
+            ends_at: None,
+            idle_timeout: None,
+            activity,
+            began_ms: now_ms,
+        });
+        if let Some(timeout) = change.session_timeout {
+            watch.ends_at = now.checked_add(timeout);
+        }
+        if let Some(timeout) = change.idle_timeout {
+            watch.idle_timeout = (!timeout.is_zero()).then_some(timeout);
+        }
+        self.deadlines.stop(id);
         self.rearm(now, now_ms, id, watch);
     }
 
@@ -195,6 +224,31 @@ mod tests {
         let (schedule, ..) = schedule(0, 0);
         assert_eq!(schedule.next(), None);
         assert!(schedule.watched.is_empty());
+    }
+
+    #[test]
+    fn other_limits_hold_from_now_on() {
+        let (mut schedule, start, activity) = schedule(0, 0);
+        let (now, ms) = at(start, 50);
+        let change = |session, idle| LimitChange {
+            session_timeout: Option::map(session, Duration::from_secs),
+            idle_timeout: Option::map(idle, Duration::from_secs),
+        };
+        let give = |schedule: &mut Schedule, change| {
+            schedule.change(now, ms, (ID, change, Arc::clone(&activity)));
+        };
+        give(&mut schedule, change(Some(100), None));
+        assert_eq!(schedule.next(), Some(at(start, 150).0));
+        give(&mut schedule, change(None, Some(30)));
+        assert_eq!(schedule.next(), Some(at(start, 80).0));
+        give(&mut schedule, change(None, Some(0)));
+        assert_eq!(schedule.next(), Some(at(start, 150).0));
+        give(&mut schedule, change(Some(10), None));
+        let (now, ms) = at(start, 60);
+        assert_eq!(
+            schedule.expired(now, ms),
+            [(ID, TerminateCause::SessionTimeout)]
+        );
     }
 
     #[test]

@@ -16,5 +16,5 @@ pub mod table;
 
 pub use command::{Commands, SessionCommand};
 pub use pool::{AddressPool, Lease, LeaseError, PoolConfig, PoolConfigError, PoolUsage, Pools};
-pub use record::{Admitted, Facts, Session, SessionView, State};
+pub use record::{Admitted, Facts, LimitChange, Session, SessionView, State};
 pub use table::{Changes, SessionGuard, SessionTable, TableError, TableLimits};

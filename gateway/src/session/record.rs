@@ -51,6 +51,15 @@ pub struct Session {
     pub activity: Arc<Activity>,
 }
 
+/// Other limits for a session that is up; what is `None` stays as it is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct LimitChange {
+    /// So long from now on.
+    pub session_timeout: Option<Duration>,
+    /// So long without user data; zero is for ever.
+    pub idle_timeout: Option<Duration>,
+}
+
 /// What admission has settled.
 #[derive(Debug)]
 pub struct Admitted {
@@ -65,6 +74,8 @@ pub struct Admitted {
 /// What is learnt of a session on its way; all of it for people.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Facts {
+    /// `Acct-Session-Id`.
+    pub accounting: Option<String>,
     /// How the user logged in.
     pub method: Option<AuthMethod>,
     /// The server that decided, or `users`.

@@ -16,11 +16,12 @@ use causeway_proto::terminate::TerminateCause;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
+use crate::accounting::{Account, Accounting, Opened};
 use crate::ids::SessionId;
 
 use super::command::{self, Commands, Orders, SessionCommand};
 use super::pool::Lease;
-use super::record::{Admitted, Facts, Session, SessionView, State};
+use super::record::{Admitted, Facts, LimitChange, Session, SessionView, State};
 use super::series::Series;
 
 /// How many sessions there may be.
@@ -56,6 +57,11 @@ pub(super) enum Change {
         limits: Limits,
         activity: Arc<Activity>,
     },
+    Limits {
+        id: SessionId,
+        change: LimitChange,
+        activity: Arc<Activity>,
+    },
     Ended(SessionId),
 }
 
@@ -69,6 +75,7 @@ pub struct SessionTable {
     /// Taken a few times a session, never by a packet.
     books: Mutex<Books>,
     changes: mpsc::UnboundedSender<Change>,
+    accounting: Accounting,
     series: Series,
 }
 
@@ -92,6 +99,9 @@ struct Row {
     started: Instant,
     facts: Facts,
     orders: Orders,
+    account: Option<Account>,
+    /// A Start has been ordered, so a Stop must be.
+    opened: Option<Opened>,
 }
 
 /// What an admitted session has.
@@ -106,6 +116,12 @@ impl SessionTable {
     /// Makes an empty table, and the stream of its changes for [`super::lifetime::run`].
     #[must_use]
     pub fn new(limits: TableLimits) -> (Arc<Self>, Changes) {
+        Self::with_accounting(limits, Accounting::off())
+    }
+
+    /// Makes an empty table whose sessions are reported.
+    #[must_use]
+    pub fn with_accounting(limits: TableLimits, accounting: Accounting) -> (Arc<Self>, Changes) {
         let (changes, receiver) = mpsc::unbounded_channel();
         let books = Books {
             limits,
@@ -118,6 +134,7 @@ impl SessionTable {
         let table = Self {
             books: Mutex::new(books),
             changes,
+            accounting,
             series: Series::new(limits.sessions),
         };
         (Arc::new(table), Changes(receiver))
@@ -153,6 +170,8 @@ impl SessionTable {
             started: Instant::now(),
             facts: Facts::default(),
             orders,
+            account: None,
+            opened: None,
         };
         books.sessions.insert(id, row);
         drop(books);
@@ -182,6 +201,22 @@ impl SessionTable {
             .values()
             .filter(|row| row.orders.send(command));
         sent.count()
+    }
+
+    /// Gives a session that is up other limits; false when there is none of that id.
+    pub fn change_limits(&self, id: SessionId, change: LimitChange) -> bool {
+        let books = self.books();
+        let Some(row) = books.sessions.get(&id).filter(|row| row.state == State::Up) else {
+            return false;
+        };
+        let activity = Arc::clone(&row.session.activity);
+        // Told while the books are held, so that it comes ahead of the session's end.
+        self.tell(Change::Limits {
+            id,
+            change,
+            activity,
+        });
+        true
     }
 
     /// Returns the session of that id.
@@ -216,6 +251,12 @@ impl SessionTable {
         let mut all: Vec<_> = self.books().sessions.values().map(Row::view).collect();
         all.sort_by_key(|view| (std::cmp::Reverse(view.age), view.id));
         all
+    }
+
+    /// Returns the handle of accounting.
+    #[must_use]
+    pub const fn accounting(&self) -> &Accounting {
+        &self.accounting
     }
 
     /// Returns how many sessions are in a state.
@@ -268,6 +309,10 @@ impl SessionTable {
             return;
         };
         row.state = State::Up;
+        row.opened = row
+            .account
+            .as_ref()
+            .and_then(|account| self.accounting.open(account, &row.session.activity));
         let protocol = row.session.protocol;
         let change = Change::Up {
             id,
@@ -282,7 +327,7 @@ impl SessionTable {
 
     fn remove(&self, id: SessionId, cause: TerminateCause) {
         let mut books = self.books();
-        let Some(row) = books.sessions.remove(&id) else {
+        let Some(mut row) = books.sessions.remove(&id) else {
             return;
         };
         if let Some(place) = &row.place {
@@ -300,6 +345,9 @@ impl SessionTable {
             books.up -= 1;
         }
         drop(books);
+        if let Some(opened) = row.opened.take() {
+            self.accounting.close(opened, cause);
+        }
         let lasted = row.started.elapsed();
         self.series
             .left(row.session.protocol, row.state, cause, lasted);
@@ -369,6 +417,13 @@ impl SessionGuard {
         self.table.admit(self.id, &admitted)?;
         self.lease = Some(admitted.lease);
         Ok(())
+    }
+
+    /// Says what its records have in common; without, the session is not reported.
+    pub fn set_account(&self, account: Account) {
+        if let Some(row) = self.table.books().sessions.get_mut(&self.id) {
+            row.account = Some(account);
+        }
     }
 
     /// Says that packets flow, from when on the session's time runs; without effect before [`Self::admit`].

@@ -265,7 +265,10 @@ impl Desk {
         }
         let all = self.table.snapshot();
         all.into_iter()
-            .filter(|view| !prefix.is_empty() && view.id.to_string().starts_with(prefix))
+            .filter(|view| {
+                let whole = view.facts.accounting.as_deref() == Some(prefix);
+                whole || (!prefix.is_empty() && view.id.to_string().starts_with(prefix))
+            })
             .collect()
     }
 
@@ -334,7 +337,11 @@ impl Desk {
     fn apply(&self, new: &Config, report: &mut Reloaded) {
         let mut plan = self.plan();
         let old = &plan.running;
-        if old.limits != new.limits {
+        let pace = config::Limits {
+            new_per_second: new.limits.new_per_second,
+            ..old.limits
+        };
+        if pace != new.limits {
             self.table.set_limits(new.limits.table);
             report.applied.push("limits".to_owned());
         }
@@ -359,6 +366,7 @@ impl Desk {
         self.admission.set_settings(translate::admission(new));
         for (name, same) in [
             ("gateway", old.gateway == new.gateway),
+            ("limits.new_per_second", pace == old.limits),
             ("pools", old.pools == new.pools),
             ("network.tun", old.network.tun == new.network.tun),
             ("sstp.listen", old.sstp.listen == new.sstp.listen),

@@ -67,6 +67,14 @@ pub enum StartupError {
     /// The recorder of the metrics.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// The listener of `radius.dynamic_authorization`.
+    #[error("radius.dynamic_authorization.listen = \"{address}\" cannot be listened on")]
+    DynamicAuthorization {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// The control socket.
     #[error("the control socket {path} cannot be made")]
     Control {
@@ -98,6 +106,7 @@ impl StartupError {
             | Self::Runtime(_)
             | Self::Listen(_)
             | Self::Metrics(_)
+            | Self::DynamicAuthorization { .. }
             | Self::Control { .. } => Exit::Failure,
         }
     }

@@ -1,6 +1,6 @@
 //! A gateway in this process: every room built in floor order, each with only what it needs.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,10 +10,12 @@ use tokio::sync::mpsc;
 use super::desk::{Desk, Plan};
 use super::error::StartupError;
 use super::{publish, translate};
+use crate::accounting::Accounting;
 use crate::auth::{Authenticator, RadiusAuthenticator, UserFile};
 use crate::config::{Config, Users};
 use crate::control::server::Server;
 use crate::dataplane::{DataPlane, clock};
+use crate::dynauth;
 use crate::front::tls::Certificates;
 use crate::front::{Door, Front, SstpConnection};
 use crate::observe::exporter::{Exporter, StatusPage};
@@ -24,7 +26,7 @@ use crate::radius::Transport;
 use crate::session::admission::Admission;
 use crate::session::pool::Pools;
 use crate::session::{SessionTable, State, lifetime};
-use crate::task::{self, StopHandle, Tasks};
+use crate::task::{self, Stop, StopHandle, Tasks};
 use crate::tunnel::sstp as driver;
 
 /// How many calls may wait between the front door and the driver.
@@ -39,6 +41,8 @@ pub struct Parts {
     pub admin: Option<TcpListener>,
     /// The control socket.
     pub control: Option<Server>,
+    /// What the front door shows; read while a key for root's eyes can be.
+    pub certificates: Certificates,
     /// The device.
     pub device: Device,
     /// The recorder of the metrics.
@@ -59,6 +63,7 @@ pub struct Gateway {
     /// Where the front door listens.
     pub addresses: Vec<SocketAddr>,
     data_plane: Arc<DataPlane>,
+    accounting: Accounting,
     tasks: Tasks,
     stop: StopHandle,
 }
@@ -82,14 +87,17 @@ impl Gateway {
             .iter()
             .filter_map(|listener| listener.local_addr().ok())
             .collect();
-        let certificates = Arc::new(translate::certificates(config, &addresses)?);
+        let certificates = Arc::new(parts.certificates);
         let device_name = parts.device.name().to_owned();
         let data_plane = Arc::new(
             DataPlane::start(parts.device, config.dataplane()).map_err(StartupError::DataPlane)?,
         );
         let authenticator = Arc::new(authenticator(config, &mut tasks)?);
         let pools = Pools::new(config.pools.default.clone(), config.pools.others.clone());
-        let (table, changes) = SessionTable::new(config.limits.table);
+        let accounting = accounting(config, &mut tasks)?;
+        let (table, changes) =
+            SessionTable::with_accounting(config.limits.table, accounting.clone());
+        dynamic_authorization(config, &table, &mut tasks, &stop)?;
         tasks.spawn(
             "session lifetimes",
             lifetime::run(Arc::clone(&table), changes, clock::coarse_ms),
@@ -193,6 +201,7 @@ impl Gateway {
             desk,
             addresses,
             data_plane,
+            accounting,
             tasks,
             stop: handle,
         })
@@ -214,6 +223,8 @@ impl Gateway {
         while self.table.count(State::Up) > 0 && begun.elapsed() < limit {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
+        // Behind the last Stop.
+        self.accounting.finish().await;
         if tokio::time::timeout(std::time::Duration::from_secs(2), self.tasks.join())
             .await
             .is_err()
@@ -240,6 +251,35 @@ fn authenticator(config: &Config, tasks: &mut Tasks) -> Result<Authenticator, St
         Users::File(path) => Ok(Authenticator::users(UserFile::load(path)?)),
         Users::None => Err(StartupError::NobodyDecides),
     }
+}
+
+/// Starts to report sessions, if RADIUS servers decide about them.
+fn accounting(config: &Config, tasks: &mut Tasks) -> Result<Accounting, StartupError> {
+    let Some(settings) = config.accounting()? else {
+        return Ok(Accounting::off());
+    };
+    let (accounting, driver) = Accounting::start(settings).map_err(StartupError::Socket)?;
+    tasks.spawn("accounting", driver.run());
+    Ok(accounting)
+}
+
+/// Starts to listen to RADIUS servers that end or change sessions, if there is such a listener.
+fn dynamic_authorization(
+    config: &Config,
+    table: &Arc<SessionTable>,
+    tasks: &mut Tasks,
+    stop: &Stop,
+) -> Result<(), StartupError> {
+    let (Some(listen), Some(settings)) = (&config.radius.dynamic_authorization, config.dynauth()?)
+    else {
+        return Ok(());
+    };
+    let address = listen.listen;
+    let listener = UdpSocket::bind(address)
+        .and_then(|socket| dynauth::Listener::new(socket, settings, Arc::clone(table)))
+        .map_err(|source| StartupError::DynamicAuthorization { address, source })?;
+    tasks.spawn("dynamic authorization", listener.run(stop.clone()));
+    Ok(())
 }
 
 /// Turns the front door's connections into the driver's.

@@ -11,6 +11,7 @@ mod publish;
 mod translate;
 
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,7 +21,10 @@ use tracing::{error, info, warn};
 use crate::cli::Exit;
 use crate::config::{self, Base, Colours, Config, Options};
 use crate::observe::logging;
-use crate::os::{privileges, systemd};
+use crate::os::credentials::SecretRef;
+use crate::os::netns::{self, ApartError, Root};
+use crate::os::privileges::{self, Dropped};
+use crate::os::systemd;
 
 pub use desk::{Desk, Plan};
 pub use error::{StartupError, chain};
@@ -42,9 +46,13 @@ pub enum Run {
 /// Runs the gateway until it is told to stop.
 #[must_use]
 pub fn serve(run: &Run) -> Exit {
-    let config = match configuration(run) {
+    let mut config = match configuration(run) {
         Ok(config) => config,
         Err(exit) => return exit,
+    };
+    let apart = match run {
+        Run::File(_) => None,
+        Run::Dev { .. } => apart(&mut config),
     };
     // The guard writes out what waits when it goes.
     let _log = match logging::install(&log_config(&config)) {
@@ -54,12 +62,29 @@ pub fn serve(run: &Run) -> Exit {
             return Exit::Failure;
         }
     };
-    match serve_with(run, &config) {
+    match serve_with(run, &config, apart) {
         Ok(exit) => exit,
         Err(error) => {
             error!(error = %chain(&error), "the gateway does not start");
             error.exit()
         }
+    }
+}
+
+/// A host that a trial by a plain user can reach through the tunnel.
+const BEHIND: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 1);
+
+/// Makes room for a trial by a plain user: a user namespace, in which it may have a device. Root needs none, and the
+/// device is the machine's. Before anything makes a thread; returns what happened when it matters.
+fn apart(config: &mut Config) -> Option<Result<(), ApartError>> {
+    match netns::be_root_apart() {
+        Ok(Root::Real) => None,
+        Ok(Root::Apart) => {
+            // There is nothing behind a network of one's own.
+            config.network.manage_forwarding = false;
+            Some(Ok(()))
+        }
+        Err(error) => Some(Err(error)),
     }
 }
 
@@ -104,14 +129,35 @@ fn configuration(run: &Run) -> Result<Config, Exit> {
     }
 }
 
-fn serve_with(run: &Run, config: &Config) -> Result<Exit, StartupError> {
+fn serve_with(
+    run: &Run,
+    config: &Config,
+    apart: Option<Result<(), ApartError>>,
+) -> Result<Exit, StartupError> {
     let ports = match run {
         Run::File(_) => None,
         Run::Dev { ports_from } => Some(*ports_from),
     };
-    let prepared = prepare(config, ports, || Ok(()))?;
-    if let Some(user) = &config.gateway.user {
-        privileges::drop_to(user)?;
+    let own_network = matches!(apart, Some(Ok(())));
+    let mut prepared = prepare(config, ports, || {
+        if own_network {
+            netns::enter_own(BEHIND)
+        } else {
+            Ok(())
+        }
+    })?;
+    match apart {
+        Some(Ok(())) if prepared.peer.is_none() => prepared.notes.push(format!(
+            "no root: {} is in a network namespace of its own, where only {BEHIND} is to be reached",
+            prepared.parts.device.name()
+        )),
+        Some(Err(error)) => prepared.notes.push(chain(&error)),
+        Some(Ok(())) | None => {}
+    }
+    if let Some(user) = &config.gateway.user
+        && privileges::drop_to(user)? == Dropped::ToUser
+    {
+        warn_of_forbidden_files(run, config, user);
     }
     if let Err(error) = privileges::harden() {
         warn!(%error, "core dumps could not be forbidden");
@@ -120,6 +166,38 @@ fn serve_with(run: &Run, config: &Config) -> Result<Exit, StartupError> {
     let exit = runtime.block_on(run_until_stopped(run, config, prepared));
     runtime.shutdown_timeout(Duration::from_secs(1));
     exit
+}
+
+/// Says which of the files that are read while the gateway runs were for root's eyes: the plain user that it is now sees
+/// no new certificate in them, and no changed configuration.
+fn warn_of_forbidden_files(run: &Run, config: &Config, user: &str) {
+    let mut files = Vec::new();
+    if let Run::File(path) = run {
+        files.push(path.as_path());
+    }
+    if let Some(certificate) = &config.sstp.certificate {
+        files.push(&certificate.chain);
+        if let SecretRef::File(key) = &certificate.key {
+            files.push(key);
+        }
+    }
+    if let config::Users::File(path) = &config.users {
+        files.push(path);
+    }
+    for server in &config.radius.servers {
+        if let SecretRef::File(path) = &server.secret {
+            files.push(path);
+        }
+    }
+    for file in privileges::forbidden(files) {
+        warn!(
+            code = "E0109",
+            file = %file.display(),
+            user,
+            "the user that the gateway runs as cannot read this file, so a new version of it will not be seen; \
+             chown it to that user, let the folders above it be entered, or pass it with LoadCredential= of systemd"
+        );
+    }
 }
 
 /// Makes the runtime of the control plane.

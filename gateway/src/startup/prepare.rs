@@ -4,6 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use super::error::StartupError;
 use super::gateway::Parts;
+use super::translate;
 use crate::config::Config;
 use crate::control::server::Server;
 use crate::observe::metrics::{self, Names};
@@ -11,7 +12,7 @@ use crate::os::forwarding::{Forwarding, STATE_FILE};
 use crate::os::nftables::Nftables;
 use crate::os::tcp::ListenError;
 use crate::os::tun::{Device, Offload, Peer};
-use crate::os::{netlink, privileges, tcp};
+use crate::os::{netlink, peer, privileges, tcp};
 
 /// How many ports a trial looks at.
 const TRIES: u16 = 100;
@@ -51,6 +52,7 @@ pub fn prepare(
     let mut config = config.clone();
     let mut notes = Vec::new();
     let (listeners, admin) = listeners(&mut config, ports)?;
+    let certificates = translate::certificates(&config, &config.sstp.listen)?;
     let mut undo = Undo::default();
     let mut peer = None;
     // On a thread of its own: a namespace that it enters is its alone, and the device stays there.
@@ -83,6 +85,7 @@ pub fn prepare(
             listeners,
             admin,
             control,
+            certificates,
             device,
             metrics,
         },
@@ -183,10 +186,17 @@ fn tun(config: &Config, undo: &mut Undo, notes: &mut Vec<String>) -> Result<Devi
 
 fn control(config: &Config, notes: &mut Vec<String>) -> Result<Option<Server>, StartupError> {
     let socket = &config.admin.socket;
+    let group = peer::group(&config.admin.group);
+    if group.is_none() && !config.network.best_effort {
+        tracing::info!(
+            group = config.admin.group,
+            "no such group: the control socket is for root and the gateway's own user"
+        );
+    }
     let bound = socket
         .parent()
         .map_or(Ok(()), std::fs::create_dir_all)
-        .and_then(|()| Server::bind(socket, None));
+        .and_then(|()| Server::bind(socket, group));
     match bound {
         Ok(server) => Ok(Some(server)),
         Err(error) if config.network.best_effort => {

@@ -67,6 +67,7 @@ pub(super) fn front(config: &Config) -> front::Config {
         } else {
             Vec::new()
         },
+        new_per_second: config.limits.new_per_second,
         ..front::Config::default()
     }
 }

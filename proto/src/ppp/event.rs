@@ -120,8 +120,8 @@ impl DownReason {
             Self::AuthTimeout | Self::LcpTimeout | Self::IpcpTimeout | Self::EchoLost => {
                 TerminateCause::PeerLost
             }
-            Self::AuthRefused
-            | Self::AuthLoop
+            Self::AuthRefused => TerminateCause::AuthFailed,
+            Self::AuthLoop
             | Self::AuthUnverified
             | Self::LcpNoAuthAgreed
             | Self::LcpLoop

@@ -60,8 +60,32 @@ open_enum! {
         NAS_IDENTIFIER = 32,
         /// Proxy-State (RFC 2865 §5.33): never sent, because NPS drops it.
         PROXY_STATE = 33,
+        /// Acct-Status-Type (RFC 2866 §5.1).
+        ACCT_STATUS_TYPE = 40,
+        /// Acct-Delay-Time (RFC 2866 §5.2).
+        ACCT_DELAY_TIME = 41,
+        /// Acct-Input-Octets (RFC 2866 §5.3).
+        ACCT_INPUT_OCTETS = 42,
+        /// Acct-Output-Octets (RFC 2866 §5.4).
+        ACCT_OUTPUT_OCTETS = 43,
         /// Acct-Session-Id (RFC 2866 §5.5).
         ACCT_SESSION_ID = 44,
+        /// Acct-Authentic (RFC 2866 §5.6).
+        ACCT_AUTHENTIC = 45,
+        /// Acct-Session-Time (RFC 2866 §5.7).
+        ACCT_SESSION_TIME = 46,
+        /// Acct-Input-Packets (RFC 2866 §5.8).
+        ACCT_INPUT_PACKETS = 47,
+        /// Acct-Output-Packets (RFC 2866 §5.9).
+        ACCT_OUTPUT_PACKETS = 48,
+        /// Acct-Terminate-Cause (RFC 2866 §5.10).
+        ACCT_TERMINATE_CAUSE = 49,
+        /// Acct-Input-Gigawords (RFC 2869 §5.1).
+        ACCT_INPUT_GIGAWORDS = 52,
+        /// Acct-Output-Gigawords (RFC 2869 §5.2).
+        ACCT_OUTPUT_GIGAWORDS = 53,
+        /// Event-Timestamp (RFC 2869 §5.3).
+        EVENT_TIMESTAMP = 55,
         /// CHAP-Challenge (RFC 2865 §5.40).
         CHAP_CHALLENGE = 60,
         /// NAS-Port-Type (RFC 2865 §5.41).
@@ -86,6 +110,8 @@ open_enum! {
         FRAMED_POOL = 88,
         /// NAS-IPv6-Address (RFC 3162 §2.1).
         NAS_IPV6_ADDRESS = 95,
+        /// Error-Cause (RFC 5176 §3.5).
+        ERROR_CAUSE = 101,
     }
 }
 

@@ -4,6 +4,8 @@
 //! - [`authenticator`]: who wrote a packet (RFC 2865 §3, RFC 3579 §3.2)
 //! - [`hidden`]: passwords and keys (RFC 2865 §5.2, RFC 2548 §2.4)
 //! - [`access`]: a log-in as packets, and the reply as a verdict
+//! - [`accounting`]: what is told of a session, and the machine that tells it until somebody has heard
+//! - [`dynamic_authorization`]: a server ends or changes a session (RFC 5176)
 //! - [`Client`]: the machine: identifiers, retransmission, which server, and what may be believed
 //!
 //! One request is made for one log-in, because a second one is a second prompt on somebody's phone. A retransmission
@@ -11,13 +13,15 @@
 //! is believed when it comes over the request's own socket, has the identifier, the response authenticator and the
 //! Message-Authenticator; one that does not is thrown away, and the request still waits for the true one.
 //!
-//! Left out: accounting, dynamic authorization and password change, which come later; Tunnel-Password; RADIUS over TCP
-//! without TLS; Proxy-State, because the gateway is no proxy. For TLS the gateway brings the connections.
+//! Left out: password change, which comes later; Tunnel-Password; RADIUS over TCP without TLS; Proxy-State, because the
+//! gateway is no proxy. For TLS the gateway brings the connections.
 
 pub mod access;
+pub mod accounting;
 mod attribute;
 pub mod authenticator;
 mod client;
+pub mod dynamic_authorization;
 pub mod hidden;
 mod packet;
 mod result;

@@ -44,8 +44,16 @@ open_enum! {
         STATUS_SERVER = 12,
         /// Disconnect-Request.
         DISCONNECT_REQUEST = 40,
+        /// Disconnect-ACK.
+        DISCONNECT_ACK = 41,
+        /// Disconnect-NAK.
+        DISCONNECT_NAK = 42,
         /// CoA-Request.
         COA_REQUEST = 43,
+        /// CoA-ACK.
+        COA_ACK = 44,
+        /// CoA-NAK.
+        COA_NAK = 45,
     }
 }
 

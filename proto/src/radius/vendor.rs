@@ -31,6 +31,8 @@ open_enum! {
         MPPE_RECV_KEY = 17,
         /// MS-RAS-Version (RFC 2548 §2.5.2).
         RAS_VERSION = 18,
+        /// MS-Acct-Auth-Type (RFC 2548 §2.6.3).
+        ACCT_AUTH_TYPE = 23,
         /// MS-CHAP2-Response (RFC 2548 §2.3.2).
         CHAP2_RESPONSE = 25,
         /// MS-CHAP2-Success (RFC 2548 §2.3.3).

@@ -72,6 +72,7 @@ fn session() -> Session {
         address: Some("10.99.0.2".to_owned()),
         remote: "203.0.113.4:51022".to_owned(),
         rx_bytes: 50_331_648,
+        accounting_id: Some("8f31c2aa-67439f12".to_owned()),
         method: Some("mschapv2".to_owned()),
         server: Some("nps1".to_owned()),
         auth_ms: Some(11_240),
@@ -203,6 +204,20 @@ fn disconnect_counts_and_asks_first() {
 
 #[test]
 fn exit_codes_tell_what_happened() {
+    for (answer, exit, said) in [
+        (
+            Response::Forbidden {
+                message: "join the group".to_owned(),
+            },
+            5,
+            "join the group",
+        ),
+        (Response::Busy, 4, "try again"),
+    ] {
+        let ran = run_with("causeway status", vec![answer], None);
+        assert_eq!(ran.exit.code(), exit);
+        assert!(ran.err.contains(said), "{}", ran.err);
+    }
     let missing = vec![Response::NotFound {
         what: "no session 1".to_owned(),
     }];
@@ -253,4 +268,60 @@ fn drain_says_what_it_will_cost() {
     assert_eq!(ran.exit, Exit::Done);
     let cancelled = run_with("causeway drain --cancel", vec![drain("serving")], None);
     assert_eq!(cancelled.requests, [Request::DrainCancel]);
+}
+
+#[test]
+fn what_destroys_is_not_done_unasked() {
+    for line in [
+        "causeway disconnect --all",
+        "causeway disconnect --user bob",
+        "causeway drain --over 5m",
+    ] {
+        let ran = run_with(line, Vec::new(), None);
+        assert_eq!(ran.exit.code(), 2);
+        assert!(ran.err.contains("--yes"), "{}", ran.err);
+        assert!(ran.requests.is_empty());
+        let json = run_with(&format!("{line} --json"), Vec::new(), None);
+        assert_eq!(json.exit.code(), 2);
+        assert!(json.out.contains("--yes"), "{}", json.out);
+    }
+}
+
+#[test]
+fn a_watched_status_is_shown_until_its_reader_goes() {
+    /// Takes some lines and goes.
+    struct Head(usize, Vec<u8>);
+    impl Write for Head {
+        fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+            if self.0 == 0 {
+                return Err(std::io::ErrorKind::BrokenPipe.into());
+            }
+            self.0 -= usize::from(octets.ends_with(b"\n"));
+            self.1.extend_from_slice(octets);
+            Ok(octets.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s");
+    let status = || Response::Status(Box::default());
+    let gateway = gateway(&socket, vec![status(), status(), status()]);
+    let socket = socket.display().to_string();
+    let cli = Cli::try_parse_from([
+        "causeway", "status", "--watch", "--json", "--socket", &socket,
+    ]);
+    let common = cli.unwrap().common;
+    let (mut out, mut err) = (Head(2, Vec::new()), Vec::new());
+    let mut pauses = 0;
+    let exit = watch(
+        &common,
+        &mut Output::new(&mut out, &mut err, None, Style::Plain),
+        || pauses += 1,
+    );
+    assert_eq!((exit, pauses), (Exit::Done, 2));
+    assert_eq!(gateway.join().unwrap().len(), 3);
+    let lines = String::from_utf8(out.1).unwrap();
+    assert_eq!(lines.lines().count(), 2);
 }

@@ -75,6 +75,10 @@ pub(super) struct Collector<'a> {
 impl Collector<'_> {
     fn push(&mut self, field: &Field, value: Value) {
         let name = field.name();
+        // What is not known is not a fact: no field rather than an empty one.
+        if value.as_str().is_empty() {
+            return;
+        }
         let value = match value {
             Value::Text(text) if matches!(name, "user.name" | "user") => {
                 Value::Text(self.names.show(text))

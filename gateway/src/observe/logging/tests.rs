@@ -110,6 +110,28 @@ fn the_journal_gets_fields() {
 }
 
 #[test]
+fn a_field_without_a_value_is_left_out() {
+    for form in [Form::Text, Form::Json, Form::Logfmt, Form::Journal] {
+        let text = written(form, UserNames::Hash, || {
+            let nobody: Option<&str> = None;
+            info!(
+                radius.server = nobody,
+                note = "",
+                user.name = "",
+                radius.message = "no entry",
+                "log-in refused"
+            );
+        });
+        let lower = text.to_lowercase();
+        assert!(!lower.contains("server") && !lower.contains("note") && !lower.contains("user"));
+        assert!(
+            text.contains("no entry") && text.contains("log-in refused"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn the_spans_around_an_event_are_in_its_line() {
     let text = written(Form::Logfmt, UserNames::Plain, || {
         let span = info_span!(

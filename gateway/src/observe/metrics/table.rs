@@ -1,7 +1,7 @@
 //! The table itself.
 
 use causeway_proto::aaa::{AuthMethod, RefuseReason};
-use causeway_proto::radius::{Discard, RadiusResult};
+use causeway_proto::radius::{Discard, RadiusResult, dynamic_authorization};
 use causeway_proto::sstp::EndReason;
 use causeway_proto::terminate::TerminateCause;
 use metrics::{Label, Unit};
@@ -22,7 +22,7 @@ const NONE: Labels = Labels::Every(&[]);
 const PROTOCOL: (&str, Values) = ("protocol", Values::Words(&["sstp"]));
 const DIRECTION: (&str, Values) = ("direction", Values::Words(&["rx", "tx"]));
 const SERVER: (&str, Values) = ("server", Values::Servers);
-const KIND: (&str, Values) = ("kind", Values::Words(&["auth"]));
+const KIND: (&str, Values) = ("kind", Values::Words(&["auth", "acct"]));
 const AUTH: Labels = Labels::Every(&[
     PROTOCOL,
     ("method", Values::Listed(methods)),
@@ -82,7 +82,11 @@ pub const TABLE: &[Metric] = &[
     gauge(
         "causeway_build_info",
         "Constant 1; carries the build identity.",
-        Labels::Every(&[("version", Values::Build(version))]),
+        Labels::Every(&[
+            ("version", Values::Build(version)),
+            ("commit", Values::Build(commit)),
+            ("rustc", Values::Build(rustc)),
+        ]),
     ),
     moment(
         "causeway_start_time_seconds",
@@ -134,12 +138,24 @@ pub const TABLE: &[Metric] = &[
         "Connections on the HTTPS listener that have not logged in yet, by stage.",
         Labels::Every(&[(
             "stage",
-            Values::Words(&["proxy", "tls", "http", "negotiation", "authentication"]),
+            Values::Words(&[
+                "waiting",
+                "proxy",
+                "tls",
+                "http",
+                "negotiation",
+                "authentication",
+            ]),
         )]),
     ),
     counter(
         "causeway_front_accepts_total",
         "Connections accepted on the HTTPS listener.",
+        NONE,
+    ),
+    counter(
+        "causeway_front_waits_total",
+        "Connections on the HTTPS listener that had to wait their turn (limits.new_per_second).",
         NONE,
     ),
     counter(
@@ -306,6 +322,37 @@ pub const TABLE: &[Metric] = &[
         "Requests waiting for a reply (of 256 identifiers for each source port).",
         Labels::Every(&[SERVER]),
     ),
+    gauge(
+        "causeway_radius_accounting_queue_records",
+        "Accounting records not acknowledged yet.",
+        NONE,
+    ),
+    gauge(
+        "causeway_radius_accounting_journal_up",
+        "1 while accounting records are kept on disk, 0 while in memory only or not at all.",
+        NONE,
+    ),
+    counter(
+        "causeway_radius_accounting_dropped_total",
+        "Accounting records that were given up because the queue was full, by status.",
+        Labels::Every(&[(
+            "status",
+            Values::Words(&["start", "interim", "stop", "on", "off"]),
+        )]),
+    ),
+    counter(
+        "causeway_radius_dynauth_requests_total",
+        "Disconnect-Request and CoA-Request messages answered, repetitions not counted.",
+        Labels::Every(&[
+            ("type", Values::Words(&["disconnect", "coa"])),
+            ("result", Values::Words(&["ack", "nak"])),
+        ]),
+    ),
+    counter(
+        "causeway_radius_dynauth_dropped_total",
+        "Datagrams to the listener for dynamic authorization that got no answer, by reason.",
+        Labels::Every(&[("reason", Values::Listed(dynauth_discards))]),
+    ),
     counter(
         "causeway_radius_duplicate_logins_suppressed_total",
         "Second logins of a user whose MFA prompt was still open.",
@@ -325,11 +372,25 @@ pub const TABLE: &[Metric] = &[
 
 /// The labels that `causeway_build_info` has.
 pub(super) fn build_labels() -> Vec<Label> {
-    vec![Label::new("version", version(&Names::default()))]
+    let names = Names::default();
+    vec![
+        Label::new("version", version(&names)),
+        Label::new("commit", commit(&names)),
+        Label::new("rustc", rustc(&names)),
+    ]
 }
 
 fn version(_: &Names) -> String {
     env!("CARGO_PKG_VERSION").to_owned()
+}
+
+/// What was built; "unknown" when neither the builder nor a repository said it.
+fn commit(_: &Names) -> String {
+    env!("CAUSEWAY_BUILT_FROM").to_owned()
+}
+
+fn rustc(_: &Names) -> String {
+    env!("CAUSEWAY_RUSTC").to_owned()
 }
 
 fn components() -> Vec<&'static str> {
@@ -427,6 +488,15 @@ fn radius_results() -> Vec<&'static str> {
         .iter()
         .map(|result| result.as_str())
         .collect()
+}
+
+fn dynauth_discards() -> Vec<&'static str> {
+    let mut words: Vec<_> = dynamic_authorization::Discard::ALL
+        .iter()
+        .map(|why| why.as_str())
+        .collect();
+    words.push("unlisted");
+    words
 }
 
 fn radius_discards() -> Vec<&'static str> {

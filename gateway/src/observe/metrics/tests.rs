@@ -41,7 +41,16 @@ fn the_first_scrape_has_every_metric_of_the_table() {
     table.sort_unstable();
     assert_eq!(types(&text), table);
     assert_eq!(text.matches("# HELP ").count(), TABLE.len());
-    assert!(text.contains("causeway_build_info{version=\"0.1.0\"} 1\n"));
+    let build = "causeway_build_info{version=\"0.1.0\",commit=\"";
+    let line = text.lines().find(|line| line.starts_with(build));
+    let (commit, rustc) = line
+        .and_then(|line| line.strip_prefix(build))
+        .and_then(|rest| rest.strip_suffix("\"} 1"))
+        .and_then(|rest| rest.split_once("\",rustc=\""))
+        .unwrap();
+    assert!(commit == "unknown" || commit.len() >= 7, "{commit}");
+    assert!(rustc.starts_with("1."), "{rustc}");
+    assert_eq!(text.matches("causeway_build_info{").count(), 1);
     assert!(text.contains("causeway_session_ends_total{protocol=\"sstp\",cause=\"drain\"} 0\n"));
     assert!(text.contains("causeway_tun_packets_total{queue=\"1\",direction=\"tx\"} 0\n"));
     assert!(

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use causeway_proto::aaa::{Applicant, Credentials, Decision, TunnelKind};
 use causeway_proto::crypto::Rng;
@@ -80,7 +80,7 @@ pub(super) async fn run(driver: Arc<Driver>, connection: SstpConnection, stop: S
         session = %id,
         protocol = "sstp",
         client.address = %connection.remote.ip(),
-        correlation = connection.correlation.as_deref().unwrap_or_default(),
+        correlation = connection.correlation.as_deref(),
     );
     Box::pin(Call::new(&driver, connection, id).run(stop))
         .instrument(span)
@@ -161,7 +161,7 @@ impl Call {
             tunnel: TunnelKind::Sstp,
             remote: connection.remote,
             local: connection.local,
-            session: id.to_string(),
+            session: id.accounting_id(unix_now()),
             nas_port: id.number(),
             correlation: connection.correlation,
             ras_client_version: None,
@@ -418,11 +418,10 @@ impl Call {
             seat.guard.set_cause(cause);
         }
         metrics::counter!("causeway_session_setup_failures_total", "protocol" => "sstp", "stage" => "ppp", "reason" => label).increment(1);
-        let waited = if self.pending.is_some() {
-            "the client left while its log-in was being decided"
-        } else {
-            ""
-        };
+        let waited = self
+            .pending
+            .is_some()
+            .then_some("the client left while its log-in was being decided");
         info!(
             event = "session_setup_failed",
             stage = "ppp",
@@ -450,6 +449,13 @@ impl Call {
             debug!("the client took no more octets");
         }
     }
+}
+
+/// The time in seconds of Unix time.
+fn unix_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 /// Waits for the decision that is pending; for ever when none is.

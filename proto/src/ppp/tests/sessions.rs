@@ -95,6 +95,7 @@ fn a_wrong_password_is_said_and_then_the_link_ends() {
         let mut pair = Pair::new(server_config(&[method]), client);
         let (server, client) = pair.downs();
         assert_eq!(server.reason, DownReason::AuthRefused);
+        assert_eq!(server.cause, TerminateCause::AuthFailed);
         assert_eq!(client.reason, DownReason::AuthRefused, "{method:?}");
         let to_client: Vec<_> = pair.seen[1].iter().map(|frame| Sent::read(frame)).collect();
         let failure = to_client.iter().position(|sent| {

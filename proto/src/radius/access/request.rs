@@ -181,7 +181,7 @@ fn chap2_response(response: &MsChapV2Response) -> Vec<u8> {
 }
 
 /// Adds who asks and on which port.
-fn push_nas(list: &mut AttributeList, nas: &Nas, applicant: &Applicant) {
+pub(in crate::radius) fn push_nas(list: &mut AttributeList, nas: &Nas, applicant: &Applicant) {
     push_identity(list, nas);
     list.push_u32(AttributeType::NAS_PORT, applicant.nas_port)
         .push_u32(AttributeType::NAS_PORT_TYPE, VIRTUAL)
@@ -207,7 +207,7 @@ fn push_identity(list: &mut AttributeList, nas: &Nas) {
 }
 
 /// Adds the tunnel and its ends; addresses without ports, because policies compare them as text.
-fn push_tunnel(list: &mut AttributeList, applicant: &Applicant) {
+pub(in crate::radius) fn push_tunnel(list: &mut AttributeList, applicant: &Applicant) {
     let (client, server) = (applicant.remote.ip(), applicant.local.ip());
     list.push_address_text(AttributeType::CALLED_STATION_ID, server)
         .push_address_text(AttributeType::CALLING_STATION_ID, client);
@@ -229,7 +229,7 @@ fn push_tunnel(list: &mut AttributeList, applicant: &Applicant) {
 }
 
 /// Adds what NPS knows a Microsoft gateway by; the client's own words only when they look as they should.
-fn push_microsoft(list: &mut AttributeList, applicant: &Applicant) {
+pub(in crate::radius) fn push_microsoft(list: &mut AttributeList, applicant: &Applicant) {
     list.push_microsoft(MicrosoftType::RAS_VENDOR, &vendor::MICROSOFT.to_be_bytes())
         .push_microsoft(MicrosoftType::RAS_VERSION, RAS_VERSION)
         .push_microsoft(
