@@ -53,6 +53,8 @@ name = "nps1"
 address = "{}"
 auth_port = {}
 secret_file = "{secret}"
+[radius.accounting]
+enabled = false
 {more}
 "#,
         server.ip(),

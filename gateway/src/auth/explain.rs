@@ -1,5 +1,7 @@
 //! What a result means and what to do, in one line for the log.
 
+use std::time::Duration;
+
 use causeway_proto::aaa::{AuthMethod, Verdict};
 use causeway_proto::radius::access::{Answer, Lacking};
 use causeway_proto::radius::{Completion, RadiusResult};
@@ -8,7 +10,9 @@ use causeway_proto::radius::{Completion, RadiusResult};
 #[must_use]
 pub fn explain(completion: &Completion, method: AuthMethod) -> Option<String> {
     let line = match completion.result {
-        RadiusResult::Accept | RadiusResult::AbandonedByClient => return None,
+        RadiusResult::Accept | RadiusResult::AbandonedByClient | RadiusResult::NotAsked => {
+            return None;
+        }
         RadiusResult::RejectFast => with_message(
             "rejected at once: the password, a network policy, the dial-in permission or the \
              certificate mapping; see event 6273 on the NPS, field Reason Code",
@@ -24,7 +28,7 @@ pub fn explain(completion: &Completion, method: AuthMethod) -> Option<String> {
             AuthMethod::Pap | AuthMethod::ChapMd5 | AuthMethod::MsChapV2 => with_message(
                 "the server asks for a code that this client cannot be shown: set \
                  OVERRIDE_NUMBER_MATCHING_WITH_OTP=FALSE for the NPS extension, or let the user \
-                 approve by push",
+                 approve by push; with PAP, radius.pap_code_split lets users type password,code",
                 completion,
             ),
         },
@@ -67,6 +71,50 @@ pub fn explain(completion: &Completion, method: AuthMethod) -> Option<String> {
     Some(line)
 }
 
+/// Returns what a word for a result means, for `causeway explain`.
+#[must_use]
+pub fn meaning(word: &str) -> Option<String> {
+    let result = RadiusResult::ALL
+        .into_iter()
+        .chain([RadiusResult::NotAsked])
+        .find(|result| result.as_str() == word)?;
+    let completion = Completion {
+        result,
+        answer: None,
+        error: None,
+        server: None,
+        elapsed: Duration::ZERO,
+    };
+    // The method whose users meet every result.
+    let line = explain(&completion, AuthMethod::MsChapV2).unwrap_or_else(|| {
+        match result {
+            RadiusResult::AbandonedByClient => {
+                "the client left before there was an answer: Windows ends a log-in after 60 s. If \
+                 the server says yes later, `causeway_radius_late_replies_total` counts it and \
+                 nothing is opened"
+            }
+            RadiusResult::NotAsked => {
+                "no server was asked: the gateway held the log-in back, because another one of the \
+                 user waits for its second factor or because too many failed from this address; \
+                 the log line says which"
+            }
+            RadiusResult::Accept
+            | RadiusResult::RejectFast
+            | RadiusResult::RejectAfterMfaWait
+            | RadiusResult::Challenge
+            | RadiusResult::SilentDiscard
+            | RadiusResult::ServerSilent
+            | RadiusResult::Unreachable
+            | RadiusResult::BadAuthenticator
+            | RadiusResult::MessageAuthenticatorMissing
+            | RadiusResult::MessageAuthenticatorInvalid
+            | RadiusResult::Malformed => "the server said yes",
+        }
+        .into()
+    });
+    Some(line)
+}
+
 /// Adds what the server wants shown.
 fn with_message(line: &str, completion: &Completion) -> String {
     let message = match &completion.answer {
@@ -104,8 +152,6 @@ fn malformed(completion: &Completion) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use causeway_proto::aaa::Rejection;
 
     use super::*;
@@ -143,6 +189,16 @@ mod tests {
             assert!(!line.contains('\n') && !line.contains("  "), "{line}");
         }
         assert_eq!(line(RadiusResult::Challenge, None, AuthMethod::Eap), None);
+    }
+
+    #[test]
+    fn every_word_has_a_meaning() {
+        for result in RadiusResult::ALL {
+            assert!(meaning(result.as_str()).is_some());
+        }
+        assert!(meaning("not_asked").is_some_and(|text| text.contains("held")));
+        assert!(meaning("silent_discard").is_some_and(|text| text.contains("6274")));
+        assert_eq!(meaning("accepted"), None);
     }
 
     #[test]

@@ -3,13 +3,16 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use causeway_proto::aaa::{Applicant, AuthMethod, Credentials, RefuseReason, Rejection, Verdict};
+use causeway_proto::aaa::{
+    Applicant, AuthMethod, Credentials, Identity, RefuseReason, Rejection, Verdict,
+};
+use causeway_proto::crypto::SecretBytes;
 use causeway_proto::radius::access::{Answer, Lacking, ReplyError};
 use causeway_proto::radius::{Completion, RadiusResult, Refused};
 
 use crate::auth::explain::explain;
 use crate::auth::{AuthHealth, Outcome};
-use crate::radius::{Reply, RequestError, Transport};
+use crate::radius::{Login, Reply, RequestError, Transport};
 
 /// An accept within this time was given without asking a person.
 const QUICK: Duration = Duration::from_secs(1);
@@ -23,6 +26,8 @@ const NEVER: u64 = u64::MAX;
 pub struct RadiusAuthenticator {
     transport: Transport,
     mfa: bool,
+    /// Whether `password,code` is taken apart.
+    pap_code_split: bool,
     started: Instant,
     /// When an accept without a second factor was last remarked on, in seconds since the start.
     reminded: AtomicU64,
@@ -35,9 +40,22 @@ impl RadiusAuthenticator {
         Self {
             transport,
             mfa,
+            pap_code_split: false,
             started: Instant::now(),
             reminded: AtomicU64::new(NEVER),
         }
+    }
+
+    /// Takes `password,code` apart when a client without a text box logs in by PAP.
+    #[must_use]
+    pub const fn with_pap_code_split(mut self, split: bool) -> Self {
+        self.pap_code_split = split;
+        self
+    }
+
+    /// Calls `hook` for each answer that comes when nobody waits any more.
+    pub(super) fn on_late(&self, hook: impl Fn(&Login) + Send + Sync + 'static) {
+        self.transport.on_late(hook);
     }
 
     pub(super) async fn authenticate(
@@ -48,11 +66,28 @@ impl RadiusAuthenticator {
     ) -> Outcome {
         let method = credentials.method();
         let asked = Instant::now();
-        match self
+        let (credentials, code) = match credentials {
+            Credentials::Pap { user, password } if self.pap_code_split => split(user, &password),
+            whole @ (Credentials::Pap { .. }
+            | Credentials::ChapMd5 { .. }
+            | Credentials::MsChapV2 { .. }
+            | Credentials::Eap { .. }) => (whole, None),
+        };
+        let mut reply = self
             .transport
             .request(applicant, credentials, deadline)
-            .await
+            .await;
+        if let Some(code) = code
+            && let Ok(first) = &reply
+            && let Some(Answer::Verdict(Verdict::Challenge(challenge))) = &first.completion.answer
         {
+            let challenge = challenge.clone();
+            reply = self
+                .transport
+                .answer(applicant, code, challenge, deadline)
+                .await;
+        }
+        match reply {
             Ok(reply) => self.outcome(reply, method),
             Err(error) => not_asked(error, asked.elapsed()),
         }
@@ -118,6 +153,25 @@ impl RadiusAuthenticator {
     }
 }
 
+/// Takes `password,code` apart; without a code of 4 to 10 digits at the end the password stays whole.
+fn split(user: Identity, password: &SecretBytes) -> (Credentials, Option<Credentials>) {
+    let octets = password.expose();
+    let comma = octets.iter().rposition(|octet| *octet == b',');
+    let parts = comma.and_then(|comma| octets.split_at_checked(comma));
+    let is_code =
+        |code: &[u8]| (4..=10).contains(&code.len()) && code.iter().all(u8::is_ascii_digit);
+    let pap = |user, password: &[u8]| Credentials::Pap {
+        user,
+        password: password.into(),
+    };
+    match parts {
+        Some((password, [_, code @ ..])) if !password.is_empty() && is_code(code) => {
+            (pap(user.clone(), password), Some(pap(user, code)))
+        }
+        _ => (pap(user, octets), None),
+    }
+}
+
 /// Returns why the client is to be refused, if it is.
 fn refusal(completion: &Completion, method: AuthMethod) -> Option<RefuseReason> {
     match (&completion.answer, &completion.error) {
@@ -147,11 +201,9 @@ fn not_asked(error: RequestError, elapsed: Duration) -> Outcome {
             RefuseReason::Rejected,
             RadiusResult::RejectFast,
         ),
-        RequestError::Refused(Refused::Full) => {
-            (None, RefuseReason::Busy, RadiusResult::Unreachable)
-        }
+        RequestError::Refused(Refused::Full) => (None, RefuseReason::Busy, RadiusResult::NotAsked),
         RequestError::Refused(Refused::NoServer) | RequestError::Stopped => {
-            (None, RefuseReason::NoAnswer, RadiusResult::Unreachable)
+            (None, RefuseReason::NoAnswer, RadiusResult::NotAsked)
         }
     };
     Outcome {
@@ -161,5 +213,32 @@ fn not_asked(error: RequestError, elapsed: Duration) -> Outcome {
         server: None,
         elapsed,
         explanation: Some(format!("nobody was asked: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_digits_behind_the_last_comma_are_a_code() {
+        let rows = [
+            ("pass,word,123456", "pass,word", Some("123456")),
+            ("wonderland,1234", "wonderland", Some("1234")),
+            ("wonderland", "wonderland", None),
+            ("wonder,land", "wonder,land", None),
+            ("wonderland,123", "wonderland,123", None),
+            (",123456", ",123456", None),
+            ("x,12345678901", "x,12345678901", None),
+        ];
+        let user = Identity::new(b"alice").unwrap();
+        let pap = |password: &str| Credentials::Pap {
+            user: user.clone(),
+            password: password.as_bytes().into(),
+        };
+        for (whole, password, code) in rows {
+            let parts = split(user.clone(), &whole.as_bytes().into());
+            assert_eq!(parts, (pap(password), code.map(pap)));
+        }
     }
 }

@@ -3,6 +3,7 @@
 use causeway_proto::terminate::TerminateCause;
 use serde_json::json;
 
+use crate::auth;
 use crate::cli::Exit;
 use crate::cli::output::Output;
 use crate::control::protocol::SCHEMA;
@@ -93,7 +94,8 @@ pub fn explain(code: &str, pages: &[(&str, &str)], json: bool, out: &mut Output<
         .find(|(name, _)| name.eq_ignore_ascii_case(code))
         .map(|(name, page)| ((*name).to_owned(), (*page).to_owned()))
         .or_else(|| end_cause(code))
-        .or_else(|| windows(code));
+        .or_else(|| windows(code))
+        .or_else(|| auth::meaning(code).map(|text| (format!("log-in result: {code}"), text)));
     let Some((name, text)) = found else {
         out.error("no such code; an error code, the cause of a session's end, or an error number of Windows is meant");
         return Exit::NothingMatched;

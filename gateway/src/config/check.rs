@@ -11,13 +11,13 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::auth::UserFile;
-use crate::os::credentials::{self, CredentialError};
+use crate::os::credentials::{self, CredentialError, SecretRef};
 
 use super::report::Report;
 use super::{Certificate, Config, Users};
 
 /// Keys that are read, and have no effect yet.
-const NOT_IN_THIS_VERSION: [&str; 11] = [
+const NOT_IN_THIS_VERSION: [&str; 9] = [
     "azure",
     "drain.azure_scheduled_events",
     "ikev2",
@@ -27,8 +27,6 @@ const NOT_IN_THIS_VERSION: [&str; 11] = [
     "network.dns_suffix",
     "network.routes",
     "radius.attributes_to_log",
-    "radius.duplicate_logins",
-    "radius.probe",
 ];
 
 /// Checks what one table cannot know of another.
@@ -134,7 +132,16 @@ pub(super) fn files(config: &Config, report: &mut Report) {
         }
     }
     for (i, server) in config.radius.servers.iter().enumerate() {
+        if let Some(tls) = &server.tls
+            && let Err(error) = tls.client()
+        {
+            let path = format!("radius.servers[{i}].tls");
+            secret_error("E0401", &path, &error, report);
+        }
         let path = format!("radius.servers[{i}].secret_file");
+        if matches!(server.secret, SecretRef::Known(_)) {
+            continue;
+        }
         match server.secret.read() {
             Ok(secret) if secret.len() < 16 => {
                 report
@@ -208,6 +215,7 @@ fn secret_error(code: &'static str, key: &str, error: &CredentialError, report: 
             "add `LoadCredential={name}:/path` to the unit's `[Service]`"
         )),
         CredentialError::NoPlainFile { .. }
+        | CredentialError::Unusable { .. }
         | CredentialError::Empty(_)
         | CredentialError::NoVariable(_) => finding,
     };

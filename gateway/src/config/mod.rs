@@ -45,7 +45,8 @@ pub use metrics::Metrics;
 pub use network::{ManageNftables, Network};
 pub use pools::Pools;
 pub use radius::{
-    Accounting, DynamicAuthorization, MessageAuthenticator, Mode, Radius, Server, Transport,
+    Accounting, DuplicatePolicy, DynamicAuthorization, Expect, MessageAuthenticator, Mode, Probe,
+    Radius, Server, ServerTls, StatusServer, Transport,
 };
 pub use report::{Colours, Finding, Report, Severity};
 pub use show::Scope;

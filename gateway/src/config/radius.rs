@@ -1,10 +1,10 @@
 //! `[radius]`, `[radius.*]`, `[[radius.servers]]`: who decides about users.
 
-use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use causeway_proto::aaa::Identity;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +13,14 @@ use crate::os::credentials::SecretRef;
 use super::report::Report;
 use super::value::{Net, Text, Time};
 
+mod servers;
+
+pub use servers::{Server, ServerTls, StatusServer, Transport};
+use servers::{ServerFile, check_servers, secret};
+
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the file")]
 pub(super) struct File {
     mode: Mode,
     timeout: Text<Time>,
@@ -27,7 +33,8 @@ pub(super) struct File {
     class_in_accounting: bool,
     attributes_to_log: Vec<String>,
     duplicate_logins: DuplicateLogins,
-    probe: Option<ProbeFile>,
+    probe: ProbeFile,
+    pap_code_split: bool,
     servers: Vec<ServerFile>,
     accounting: AccountingFile,
     dynamic_authorization: Option<DynamicFile>,
@@ -60,11 +67,15 @@ struct DuplicateLogins {
     window: Text<Time>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+/// What happens to a second log-in of a user whose prompt is open.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum DuplicatePolicy {
+pub enum DuplicatePolicy {
+    /// It waits.
     Wait,
+    /// It is refused.
     Refuse,
+    /// It goes on.
     Allow,
 }
 
@@ -76,48 +87,14 @@ struct ProbeFile {
     expect: Expect,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Expect {
-    Reject,
-    Accept,
-}
-
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
-struct ServerFile {
-    name: String,
-    address: IpAddr,
-    #[serde(default = "auth_port")]
-    auth_port: u16,
-    #[serde(default = "acct_port")]
-    acct_port: u16,
-    secret_file: String,
-    #[serde(default = "udp")]
-    transport: Transport,
-    source: Option<IpAddr>,
-}
-
-const fn auth_port() -> u16 {
-    1812
-}
-
-const fn acct_port() -> u16 {
-    1813
-}
-
-const fn udp() -> Transport {
-    Transport::Udp
-}
-
-/// How requests reach a server.
+/// What a server says about the probe user.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Transport {
-    /// RFC 2865.
-    Udp,
-    /// RFC 6614.
-    Tls,
+pub enum Expect {
+    /// No, because it does not know that user.
+    Reject,
+    /// Yes.
+    Accept,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -153,7 +130,8 @@ impl Default for File {
                 .map(str::to_owned)
                 .into(),
             duplicate_logins: DuplicateLogins::default(),
-            probe: None,
+            probe: ProbeFile::default(),
+            pap_code_split: false,
             servers: Vec::new(),
             accounting: AccountingFile::default(),
             dynamic_authorization: None,
@@ -193,6 +171,7 @@ impl Default for AccountingFile {
 
 /// Who decides about users.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of the file")]
 pub struct Radius {
     /// The servers, in the order of the file; empty means that the user file is asked.
     pub servers: Vec<Server>,
@@ -216,29 +195,27 @@ pub struct Radius {
     pub class_in_accounting: bool,
     /// Attributes of the reply that the log shows.
     pub attributes_to_log: Vec<String>,
+    /// What happens to a second log-in of a user whose prompt is open.
+    pub duplicate_logins: (DuplicatePolicy, Duration),
+    /// About whom a silent server is asked; `None` is nobody.
+    pub probe: Option<Probe>,
+    /// Whether `password,code` is taken apart when a server asks for a code by PAP.
+    pub pap_code_split: bool,
     /// Accounting; `None` is off.
     pub accounting: Option<Accounting>,
     /// Disconnect-Request and CoA-Request; `None` is off.
     pub dynamic_authorization: Option<DynamicAuthorization>,
 }
 
-/// A server.
+/// A log-in that nobody makes, to learn whether a server lives.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Server {
-    /// Its name in log and metrics.
-    pub name: String,
-    /// Its address.
-    pub address: IpAddr,
-    /// The port for authentication.
-    pub auth_port: u16,
-    /// The port for accounting.
-    pub acct_port: u16,
-    /// Where the shared secret is.
-    pub secret: SecretRef,
-    /// How it is reached.
-    pub transport: Transport,
-    /// Our address, as the server knows it.
-    pub source: Option<IpAddr>,
+pub struct Probe {
+    /// Somebody who does not exist.
+    pub user: Identity,
+    /// How long a server may go unheard.
+    pub interval: Duration,
+    /// What it is to say.
+    pub expect: Expect,
 }
 
 /// RADIUS accounting.
@@ -275,11 +252,9 @@ pub(super) fn check(file: File, report: &mut Report) -> Radius {
         framed_ip,
         class_in_accounting,
         attributes_to_log,
-        duplicate_logins: DuplicateLogins {
-            policy: _,
-            window: _,
-        },
-        probe: _,
+        duplicate_logins: DuplicateLogins { policy, window },
+        probe,
+        pap_code_split,
         servers,
         accounting,
         dynamic_authorization,
@@ -320,9 +295,41 @@ pub(super) fn check(file: File, report: &mut Report) -> Radius {
         framed_ip,
         class_in_accounting,
         attributes_to_log,
+        duplicate_logins: (policy, window.duration()),
+        probe: check_probe(&probe, report),
+        pap_code_split,
         accounting: check_accounting(accounting, report),
         dynamic_authorization: dynamic_authorization.and_then(|file| check_dynamic(file, report)),
     }
+}
+
+/// Returns the probe user; an empty name turns it off.
+fn check_probe(file: &ProbeFile, report: &mut Report) -> Option<Probe> {
+    let ProbeFile {
+        user,
+        interval,
+        expect,
+    } = file;
+    if user.is_empty() {
+        return None;
+    }
+    let interval = interval.duration();
+    if !(Duration::from_secs(5)..=Duration::from_secs(3600)).contains(&interval) {
+        report
+            .error("E0203", "radius.probe.interval", "nobody asks like this")
+            .label("5 s to 1 h");
+    }
+    let identity = Identity::new(user.as_bytes()).filter(|_| !user.chars().any(char::is_control));
+    if identity.is_none() {
+        report
+            .error("E0203", "radius.probe.user", "not a user name")
+            .label("at most 253 octets, none of them a control character");
+    }
+    Some(Probe {
+        user: identity?,
+        interval,
+        expect: *expect,
+    })
 }
 
 fn check_timeout(timeout: Duration, mfa: bool, report: &mut Report) {
@@ -349,86 +356,6 @@ fn check_timeout(timeout: Duration, mfa: bool, report: &mut Report) {
             .error("E0203", "radius.timeout", "no client waits like this")
             .label("1 s to 5 min");
     }
-}
-
-fn check_servers(files: Vec<ServerFile>, report: &mut Report) -> Vec<Server> {
-    let mut servers = Vec::new();
-    let mut names = HashSet::new();
-    for (i, file) in files.into_iter().enumerate() {
-        let ServerFile {
-            name,
-            address,
-            auth_port,
-            acct_port,
-            secret_file,
-            transport,
-            source,
-        } = file;
-        let path = |key: &str| format!("radius.servers[{i}].{key}");
-        let is_word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-        if name.is_empty() || name.len() > 63 || !name.bytes().all(is_word) {
-            report
-                .error("E0203", &path("name"), "not a name for log and metrics")
-                .label("1 to 63 letters, digits, `-`, `_` and `.`");
-        }
-        if !names.insert(name.clone()) {
-            report
-                .error(
-                    "E0206",
-                    &path("name"),
-                    "two RADIUS servers have the same name",
-                )
-                .label("log and metrics could not tell them apart");
-        }
-        for (key, port) in [("auth_port", auth_port), ("acct_port", acct_port)] {
-            if port == 0 {
-                report
-                    .error("E0203", &path(key), "not a port")
-                    .label("1 to 65535");
-            }
-        }
-        if transport == Transport::Tls {
-            report
-                .error(
-                    "E0213",
-                    &path("transport"),
-                    "RADIUS over TLS is not in this version",
-                )
-                .label("requests would go out in UDP")
-                .help("use \"udp\" inside of a network that you trust, or a tunnel");
-        }
-        if source.is_some_and(|source| source.is_ipv4() != address.is_ipv4()) {
-            report
-                .error(
-                    "E0203",
-                    &path("source"),
-                    "source and server are of different families",
-                )
-                .label(format!("the server is {address}"));
-        }
-        if let Some(secret) = secret(&secret_file, &path("secret_file"), report) {
-            servers.push(Server {
-                name,
-                address,
-                auth_port,
-                acct_port,
-                secret,
-                transport,
-                source,
-            });
-        }
-    }
-    servers
-}
-
-fn secret(text: &str, path: &str, report: &mut Report) -> Option<SecretRef> {
-    let secret = SecretRef::parse(text);
-    if secret.is_none() {
-        report
-            .error("E0203", path, "neither a file nor the name of a secret")
-            .label("a path, \"credential:NAME\" or \"env:NAME\"");
-    }
-    secret
 }
 
 /// RFC 2869 §5.16: an interval below a minute is none that a server wants.

@@ -1,13 +1,17 @@
 //! The rooms' own settings, made from the checked configuration.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use causeway_proto::ppp;
+use causeway_proto::radius::Code;
 use causeway_proto::radius::access::Nas;
 use causeway_proto::sstp::HashProtocol;
 
 use crate::accounting;
+use crate::auth::{self, DuplicateLogins};
 use crate::dataplane;
 use crate::dynauth;
 use crate::observe::health;
@@ -19,7 +23,8 @@ use crate::radius as room;
 use crate::session::PoolConfig;
 
 use super::{
-    BindingHash, Config, ManageNftables, MessageAuthenticator, Mode, Required, Server, Sstp,
+    BindingHash, Config, DuplicatePolicy, Expect, ManageNftables, MessageAuthenticator, Mode,
+    Required, Server, ServerTls, Sstp, StatusServer,
 };
 
 /// How much longer than the authenticator the call waits for the client's last message.
@@ -109,6 +114,14 @@ impl Config {
             retransmit: radius.retransmit.clone(),
             probe_after: radius.probe_after,
             dead_time: radius.dead_time,
+            probe: radius.probe.as_ref().map(|probe| room::Probe {
+                user: probe.user.clone(),
+                interval: probe.interval,
+                expect: match probe.expect {
+                    Expect::Reject => Code::ACCESS_REJECT,
+                    Expect::Accept => Code::ACCESS_ACCEPT,
+                },
+            }),
             message_authenticator: match radius.message_authenticator {
                 MessageAuthenticator::Require => room::Demand::Require,
                 MessageAuthenticator::IfPresent => room::Demand::IfPresent,
@@ -117,6 +130,20 @@ impl Config {
             nas_ip: None,
             nas_ipv6: None,
         }))
+    }
+
+    /// Returns what holds a second log-in of a user back; `None` where nobody is prompted.
+    #[must_use]
+    pub fn duplicate_logins(&self) -> Option<DuplicateLogins> {
+        let (policy, window) = self.radius.duplicate_logins;
+        self.radius.mfa.then_some(DuplicateLogins {
+            policy: match policy {
+                DuplicatePolicy::Wait => auth::DuplicatePolicy::Wait,
+                DuplicatePolicy::Refuse => auth::DuplicatePolicy::Refuse,
+                DuplicatePolicy::Allow => auth::DuplicatePolicy::Allow,
+            },
+            window,
+        })
     }
 
     /// Returns the settings of accounting, the secrets read; `None` when it is off or no RADIUS server is asked.
@@ -135,7 +162,13 @@ impl Config {
             secret: client.secret.clone(),
             source: client.source,
         };
-        let servers = self.radius.servers.iter().zip(&client.servers);
+        // What is asked over TLS is not told in the clear.
+        let servers = self
+            .radius
+            .servers
+            .iter()
+            .zip(&client.servers)
+            .filter(|(_, client)| client.tls.is_none());
         Ok(Some(accounting::Config {
             servers: servers.map(server).collect(),
             nas: client.nas(),
@@ -234,7 +267,39 @@ impl Server {
             address: self.address,
             auth_port: self.auth_port,
             secret: self.secret.read()?,
+            tls: self.tls.as_ref().map(ServerTls::client).transpose()?,
             source: self.source,
+            status: match self.status_server {
+                StatusServer::Auto => room::StatusServer::Auto,
+                StatusServer::On => room::StatusServer::On,
+                StatusServer::Off => room::StatusServer::Off,
+            },
+        })
+    }
+}
+
+impl ServerTls {
+    /// Reads the files and makes the TLS settings of them.
+    pub(super) fn client(&self) -> Result<room::Tls, CredentialError> {
+        let read = |path: &Path| {
+            fs::read(path).map_err(|source| CredentialError::Unreadable {
+                path: path.to_owned(),
+                source,
+            })
+        };
+        let ca = read(&self.ca)?;
+        let identity = match &self.identity {
+            Some((certificate, key)) => Some((read(certificate)?, key.read()?)),
+            None => None,
+        };
+        let identity = identity
+            .as_ref()
+            .map(|(certificate, key)| (certificate.as_slice(), key.expose()));
+        room::Tls::from_pem(&ca, identity, &self.server_name).map_err(|error| {
+            CredentialError::Unusable {
+                path: self.ca.clone(),
+                reason: error.to_string(),
+            }
         })
     }
 }

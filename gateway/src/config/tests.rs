@@ -166,7 +166,7 @@ fn keys_of_what_is_to_come_are_read_and_noted() {
         "ikev2",
         "mobility",
         "azure",
-        "radius.probe",
+        "metrics.per_user_series",
         "pools.devices.ipv6",
     ] {
         assert!(
@@ -176,6 +176,40 @@ fn keys_of_what_is_to_come_are_read_and_noted() {
     }
     assert!(!notes.iter().any(|note| note.contains("pools.users")));
     assert_eq!(loaded.config.pools.others.len(), 1);
+}
+
+#[test]
+fn who_is_asked_whether_a_server_lives_is_configured() {
+    let etc = etc();
+    let load = |text: &str| {
+        etc.load(&format!("{BASE}{text}"))
+            .unwrap_or_else(|drawn| panic!("{drawn}"))
+            .config
+            .radius
+    };
+    let radius = load(SERVER);
+    assert_eq!(radius.servers[0].status_server, StatusServer::Auto);
+    assert_eq!(
+        radius.duplicate_logins,
+        (DuplicatePolicy::Wait, Duration::from_secs(60))
+    );
+    let probe = radius.probe.unwrap();
+    assert_eq!(probe.user.as_bytes(), b"causeway-probe");
+    assert_eq!(probe.interval, Duration::from_secs(30));
+
+    let radius = load(&format!(
+        "[radius.probe]\nuser = \"\"\n[radius.duplicate_logins]\npolicy = \"refuse\"\n{SERVER}status_server = true\n"
+    ));
+    assert_eq!(radius.probe, None);
+    assert_eq!(radius.duplicate_logins.0, DuplicatePolicy::Refuse);
+    assert_eq!(radius.servers[0].status_server, StatusServer::On);
+    let radius = load(&format!("{SERVER}status_server = \"auto\"\n"));
+    assert_eq!(radius.servers[0].status_server, StatusServer::Auto);
+
+    let drawn = etc.fault(&format!(
+        "{BASE}[radius.probe]\ninterval = \"1s\"\n{SERVER}"
+    ));
+    assert!(drawn.contains("E0203"), "{drawn}");
 }
 
 #[test]
@@ -458,8 +492,31 @@ fn the_rooms_get_what_was_configured() {
 }
 
 #[test]
-fn what_would_be_less_safe_than_it_looks_is_no_mere_note() {
+fn a_radius_server_over_tls_needs_an_authority_and_no_secret() {
     let etc = etc();
-    let drawn = etc.fault(&format!("{BASE}{SERVER}transport = \"tls\"\n"));
-    assert!(drawn.contains("error[E0213]"), "{drawn}");
+    let server =
+        "[[radius.servers]]\nname = \"cloud\"\naddress = \"192.0.2.9\"\ntransport = \"tls\"\n";
+    let drawn = etc.fault(&format!("{BASE}{server}"));
+    assert!(
+        drawn.contains("error[E0203]") && drawn.contains("authority"),
+        "{drawn}"
+    );
+    let ca = etc.path("tls/fullchain.pem").display().to_string();
+    let text =
+        format!("{BASE}{server}tls = {{ ca = {ca:?}, server_name = \"cloud.example.com\" }}\n");
+    let loaded = etc.load(&text).unwrap_or_else(|drawn| panic!("{drawn}"));
+    let client = loaded.config.radius_client().unwrap().unwrap();
+    assert_eq!(client.servers[0].auth_port, 2083);
+    assert_eq!(client.servers[0].secret.expose(), b"radsec");
+    assert!(client.servers[0].tls.is_some());
+    // A file that has no certificate in it.
+    etc.write("tls/empty.pem", "nothing", 0o644);
+    let drawn = etc.fault(&text.replace("fullchain", "empty"));
+    assert!(
+        drawn.contains("error[E0401]") && drawn.contains("authority"),
+        "{drawn}"
+    );
+    // UDP has no well-known secret.
+    let drawn = etc.fault(&format!("{BASE}{}", server.replace("tls", "udp")));
+    assert!(drawn.contains("secret_file"), "{drawn}");
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use causeway_proto::crypto::SecretBytes;
+use causeway_proto::ip::filter::Filter;
 use causeway_proto::radius::access::Nas;
 use causeway_proto::radius::dynamic_authorization::{
     Answered, Change, ErrorCause, Refusal, Request, Selector, Wanted, respond, verify,
@@ -33,6 +34,22 @@ pub struct Config {
     pub nas: Nas,
 }
 
+/// How a filter is found by the name that Filter-Id gives.
+pub struct Filters(Box<dyn Fn(&str) -> Option<Arc<Filter>> + Send>);
+
+impl Filters {
+    /// Finds them with `find`.
+    pub fn new(find: impl Fn(&str) -> Option<Arc<Filter>> + Send + 'static) -> Self {
+        Self(Box::new(find))
+    }
+}
+
+impl std::fmt::Debug for Filters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Filters")
+    }
+}
+
 /// The listener.
 #[derive(Debug)]
 pub struct Listener {
@@ -50,12 +67,14 @@ impl Listener {
         socket: std::net::UdpSocket,
         config: Config,
         table: Arc<SessionTable>,
+        filters: Filters,
     ) -> std::io::Result<Self> {
         socket.set_nonblocking(true)?;
         Ok(Self {
             desk: Desk {
                 config,
                 table,
+                filters,
                 answered: Answered::default(),
             },
             socket: UdpSocket::from_std(socket)?,
@@ -98,6 +117,7 @@ impl Listener {
 struct Desk {
     config: Config,
     table: Arc<SessionTable>,
+    filters: Filters,
     answered: Answered,
 }
 
@@ -220,9 +240,25 @@ impl Desk {
 
     /// Changes all that is wanted, or nothing.
     fn change(&self, session: &SessionView, change: &Change) -> Result<(), Refusal> {
-        if change.filter.is_some() {
-            // No session can take another filter while it lasts.
-            return Err(refuse(ErrorCause::UNSUPPORTED_ATTRIBUTE, "Filter-Id"));
+        let filter = match &change.filter {
+            Some(name) => Some((self.filters.0)(name).ok_or_else(|| {
+                refuse(
+                    ErrorCause::INVALID_ATTRIBUTE_VALUE,
+                    "Filter-Id names a filter that is not configured; add [filters.NAME]",
+                )
+            })?),
+            None => None,
+        };
+        // Orders come first: a full mailbox refuses, limits are always taken.
+        if let Some(filter) = filter
+            && !self
+                .table
+                .command(session.id, SessionCommand::SetFilter(Some(filter)))
+        {
+            return Err(refuse(
+                ErrorCause::RESOURCES_UNAVAILABLE,
+                "the session takes no more orders now",
+            ));
         }
         let limits = LimitChange {
             session_timeout: change.session_timeout,

@@ -56,6 +56,9 @@ impl Rig {
                     },
                 },
                 table,
+                filters: Filters::new(|name| {
+                    (name == "staff").then(|| Arc::new(Filter::new(name, &[], &[])))
+                }),
                 answered: Answered::default(),
             },
             pool: Arc::new(AddressPool::new(pool)),
@@ -284,14 +287,22 @@ async fn a_change_of_session_timeout_ends_the_session_in_time() {
     );
 }
 
-#[test]
-fn a_filter_cannot_be_changed_and_then_nothing_is() {
+#[tokio::test]
+async fn a_filter_is_changed_by_its_name_and_an_unknown_name_changes_nothing() {
     let mut rig = Rig::new();
-    let _alice = rig.up(1, "alice");
-    let answer = rig.ask(Code::COA_REQUEST, &|list| {
-        list.push(AttributeType::USER_NAME, b"alice")
-            .push_u32(AttributeType::SESSION_TIMEOUT, 1)
-            .push(AttributeType::FILTER_ID, b"staff");
-    });
-    assert_eq!(answer, Some((Code::COA_NAK, Some(401))));
+    let mut alice = rig.up(1, "alice");
+    let mut ask = |name: &'static [u8]| {
+        rig.ask(Code::COA_REQUEST, &|list| {
+            list.push(AttributeType::USER_NAME, b"alice")
+                .push_u32(AttributeType::IDLE_TIMEOUT, 600)
+                .push(AttributeType::FILTER_ID, name);
+        })
+    };
+    assert_eq!(ask(b"nobody"), Some((Code::COA_NAK, Some(407))));
+    assert_eq!(alice.commands.try_next(), None);
+    assert_eq!(ask(b"staff"), Some((Code::COA_ACK, None)));
+    let Some(SessionCommand::SetFilter(Some(filter))) = alice.commands.try_next() else {
+        panic!("no filter")
+    };
+    assert_eq!(filter.name(), "staff");
 }

@@ -23,6 +23,8 @@ pub enum SecretRef {
     Credential(String),
     /// In an environment variable.
     Env(String),
+    /// Known to everybody, because a standard says so.
+    Known(&'static str),
 }
 
 /// Why a secret could not be had.
@@ -64,6 +66,14 @@ pub enum CredentialError {
     /// systemd has passed no credentials.
     #[error("there is no systemd credential {0:?}: no LoadCredential= for it in the unit")]
     NoCredential(String),
+    /// What is in the file is not what it should be.
+    #[error("{}: {reason}", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The variable is not set.
     #[error("the environment variable {0} is not set")]
     NoVariable(String),
@@ -110,6 +120,7 @@ impl SecretRef {
                     .ok_or_else(|| CredentialError::NoVariable(name.clone()))?;
                 Zeroizing::new(value.into_vec())
             }
+            Self::Known(text) => Zeroizing::new(text.as_bytes().to_vec()),
         };
         let end = secret
             .iter()
@@ -129,6 +140,7 @@ impl fmt::Display for SecretRef {
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Credential(name) => write!(f, "credential:{name}"),
             Self::Env(name) => write!(f, "env:{name}"),
+            Self::Known(text) => write!(f, "{text:?}"),
         }
     }
 }

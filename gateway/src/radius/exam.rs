@@ -87,8 +87,11 @@ impl Exam {
         SystemRandom::new()
             .fill(&mut seed)
             .map_err(|_| ExamError::Random)?;
+        let mut machine = config.machine();
+        // This is the question; there is no need of another.
+        machine.probe = None;
         Ok(Self {
-            client: Client::new(config.machine(), Rng::from_seed(&seed)),
+            client: Client::new(machine, Rng::from_seed(&seed)),
             socket: connect(server)?,
             port: Port {
                 server: ServerId(0),

@@ -7,6 +7,7 @@
 mod exam;
 mod meters;
 mod sockets;
+mod tls;
 mod transport;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -16,8 +17,9 @@ use causeway_proto::crypto::SecretBytes;
 use causeway_proto::radius::access::Nas;
 use causeway_proto::radius::{self as proto, Patience};
 
-pub use causeway_proto::radius::{Demand, Mode, RadiusResult};
+pub use causeway_proto::radius::{Demand, Login, Mode, Probe, RadiusResult, StatusServer};
 pub use exam::{Exam, ExamError, Observation};
+pub use tls::{Tls, TlsError};
 pub use transport::{Driver, Reply, RequestError, ServerHealth, Transport};
 
 /// What the RADIUS client needs to know.
@@ -33,10 +35,13 @@ pub struct Config {
     pub mfa: bool,
     /// When the same octets are sent again, counted from the first time.
     pub retransmit: Vec<Duration>,
-    /// Without a second factor: after so much silence another server is asked.
+    /// After so much silence the machine asks whether the server lives; without a second factor another one is asked
+    /// about the log-in, too.
     pub probe_after: Duration,
     /// For how long a server that is known not to answer is passed over.
     pub dead_time: Duration,
+    /// About whom a server is asked to learn whether it lives; `None` asks about nobody.
+    pub probe: Option<Probe>,
     /// Whether replies must have a Message-Authenticator.
     pub message_authenticator: Demand,
     /// NAS-Identifier.
@@ -60,6 +65,10 @@ pub struct Server {
     pub secret: SecretBytes,
     /// The address to ask from: the one that the server knows as its client.
     pub source: Option<IpAddr>,
+    /// Whether it is asked with Status-Server whether it lives.
+    pub status: StatusServer,
+    /// How it is reached over TLS; `None` is UDP.
+    pub tls: Option<Tls>,
 }
 
 impl Default for Config {
@@ -73,6 +82,7 @@ impl Default for Config {
             retransmit: vec![Duration::from_secs(5)],
             probe_after: Duration::from_secs(10),
             dead_time: Duration::from_secs(60),
+            probe: None,
             message_authenticator: Demand::Require,
             nas_identifier: String::new(),
             nas_ip: None,
@@ -108,6 +118,7 @@ impl Config {
                 .map(|server| proto::Server {
                     name: server.name.clone(),
                     secret: server.secret.clone(),
+                    status: server.status,
                 })
                 .collect(),
             mode: self.mode,
@@ -122,6 +133,8 @@ impl Config {
             },
             dead_time: self.dead_time,
             message_authenticator: self.message_authenticator,
+            probe_after: self.probe_after,
+            probe: self.probe.clone(),
         }
     }
 }

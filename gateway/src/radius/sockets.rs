@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::Server;
+use super::tls::Link;
 
 /// What a socket has to say.
 pub(super) enum Arrival {
@@ -28,10 +29,20 @@ const ARRIVALS: usize = 256;
 /// Room for a flood of forged answers with the true one behind it.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
+/// So many requests may wait for a connection to be made; each has an identifier of its own.
+const ORDERS: usize = 512;
+
+/// How a port's requests leave.
+#[derive(Clone)]
+enum Way {
+    Udp(Arc<UdpSocket>),
+    Tls(mpsc::Sender<Vec<u8>>),
+}
+
 /// Every socket to every server.
 pub(super) struct Sockets {
     servers: Vec<Server>,
-    open: HashMap<Port, Arc<UdpSocket>>,
+    open: HashMap<Port, Way>,
     readers: JoinSet<()>,
     sender: mpsc::Sender<Arrival>,
     receiver: mpsc::Receiver<Arrival>,
@@ -51,16 +62,42 @@ impl Sockets {
 
     /// Sends one datagram.
     pub(super) async fn send(&mut self, port: Port, bytes: &[u8]) -> io::Result<()> {
-        let socket = if let Some(socket) = self.open.get(&port) {
-            socket.clone()
+        let way = match self.open.get(&port) {
+            Some(way) => way.clone(),
+            None => self.make(port).await?,
+        };
+        match way {
+            Way::Udp(socket) => socket.send(bytes).await.map(|_| ()),
+            Way::Tls(orders) => orders
+                .try_send(bytes.to_vec())
+                .map_err(|_| io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    async fn make(&mut self, port: Port) -> io::Result<Way> {
+        let server = self
+            .servers
+            .get(port.server.0)
+            .ok_or(io::ErrorKind::NotFound)?;
+        let way = if let Some(tls) = &server.tls {
+            let (sender, orders) = mpsc::channel(ORDERS);
+            let link = Link {
+                server: server.clone(),
+                tls: tls.clone(),
+                port,
+                orders,
+                arrivals: self.sender.clone(),
+            };
+            self.readers.spawn(link.run());
+            Way::Tls(sender)
         } else {
-            let socket = Arc::new(self.connect(port).await?);
-            self.open.insert(port, socket.clone());
+            let socket = Arc::new(connect(server).await?);
             self.readers
                 .spawn(read(socket.clone(), port, self.sender.clone()));
-            socket
+            Way::Udp(socket)
         };
-        socket.send(bytes).await.map(|_| ())
+        self.open.insert(port, way.clone());
+        Ok(way)
     }
 
     /// Returns the next arrival; cancel-safe.
@@ -71,21 +108,17 @@ impl Sockets {
             None => std::future::pending().await,
         }
     }
+}
 
-    async fn connect(&self, port: Port) -> io::Result<UdpSocket> {
-        let server = self
-            .servers
-            .get(port.server.0)
-            .ok_or(io::ErrorKind::NotFound)?;
-        let socket = UdpSocket::bind(server.bind_address()).await?;
-        let sized = setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)
-            .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER));
-        if let Err(error) = sized {
-            tracing::debug!(%error, "receive buffer of a RADIUS socket");
-        }
-        socket.connect(server.endpoint()).await?;
-        Ok(socket)
+async fn connect(server: &Server) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(server.bind_address()).await?;
+    let sized = setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)
+        .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER));
+    if let Err(error) = sized {
+        tracing::debug!(%error, "receive buffer of a RADIUS socket");
     }
+    socket.connect(server.endpoint()).await?;
+    Ok(socket)
 }
 
 /// Returns whether an error says that nobody at the other end will answer.

@@ -1,13 +1,16 @@
 //! The task that owns the machine, and the handle that asks it.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use causeway_proto::aaa::{Applicant, Credentials};
+use causeway_proto::aaa::{Applicant, Challenge, Credentials};
 use causeway_proto::crypto::Rng;
-use causeway_proto::radius::{Client, Code, Completion, Event, Port, Refused, RequestId, ServerId};
+use causeway_proto::radius::{
+    Client, Code, Completion, Event, Health, Login, Port, RadiusResult, Refused, RequestId,
+    ServerId,
+};
 use ring::rand::{SecureRandom, SystemRandom};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -24,6 +27,21 @@ pub struct Transport {
     next_ticket: Arc<AtomicU64>,
     names: Arc<[String]>,
     health: watch::Receiver<Vec<ServerHealth>>,
+    late: Arc<LateHook>,
+}
+
+/// Who wants to know of late answers.
+#[derive(Default)]
+#[expect(
+    clippy::type_complexity,
+    reason = "a name for it would hide what it is"
+)]
+struct LateHook(OnceLock<Box<dyn Fn(&Login) + Send + Sync>>);
+
+impl std::fmt::Debug for LateHook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("LateHook").finish_non_exhaustive()
+    }
 }
 
 /// How a request ended.
@@ -72,6 +90,8 @@ struct Ask {
     ticket: Ticket,
     applicant: Applicant,
     credentials: Credentials,
+    /// The question of PAP that they answer.
+    challenge: Option<Challenge>,
     deadline: Instant,
     reply: oneshot::Sender<Result<Completion, Refused>>,
 }
@@ -115,6 +135,7 @@ impl Transport {
             .collect();
         let (questions, asked) = mpsc::unbounded_channel();
         let (health_sender, health) = watch::channel(health);
+        let late: Arc<LateHook> = Arc::default();
         let meters: Vec<_> = names.iter().map(|name| Meters::new(name)).collect();
         for meters in &meters {
             meters.up.set(1.0);
@@ -128,12 +149,15 @@ impl Transport {
             by_ticket: HashMap::new(),
             questions: asked,
             health: health_sender,
+            late: late.clone(),
+            remarked: HashSet::new(),
         };
         let transport = Self {
             questions,
             next_ticket: Arc::default(),
             names,
             health,
+            late,
         };
         Ok((transport, driver))
     }
@@ -149,6 +173,37 @@ impl Transport {
         credentials: Credentials,
         deadline: Instant,
     ) -> Result<Reply, RequestError> {
+        self.ask(applicant, credentials, None, deadline).await
+    }
+
+    /// Asks as [`Transport::request`] does, in answer to a challenge of PAP.
+    ///
+    /// # Errors
+    ///
+    /// When there is nothing to wait for.
+    pub async fn answer(
+        &self,
+        applicant: &Applicant,
+        credentials: Credentials,
+        challenge: Challenge,
+        deadline: Instant,
+    ) -> Result<Reply, RequestError> {
+        self.ask(applicant, credentials, Some(challenge), deadline)
+            .await
+    }
+
+    /// Calls `hook` for each late answer; only the first hook counts.
+    pub fn on_late(&self, hook: impl Fn(&Login) + Send + Sync + 'static) {
+        self.late.0.get_or_init(|| Box::new(hook));
+    }
+
+    async fn ask(
+        &self,
+        applicant: &Applicant,
+        credentials: Credentials,
+        challenge: Option<Challenge>,
+        deadline: Instant,
+    ) -> Result<Reply, RequestError> {
         let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
         self.questions
@@ -156,6 +211,7 @@ impl Transport {
                 ticket,
                 applicant: applicant.clone(),
                 credentials,
+                challenge,
                 deadline,
                 reply,
             })))
@@ -192,10 +248,20 @@ pub struct Driver {
     sockets: Sockets,
     names: Arc<[String]>,
     meters: Vec<Meters>,
-    waiting: HashMap<RequestId, (Ticket, oneshot::Sender<Result<Completion, Refused>>)>,
+    waiting: HashMap<RequestId, Asker>,
     by_ticket: HashMap<Ticket, RequestId>,
     questions: mpsc::UnboundedReceiver<Question>,
     health: watch::Sender<Vec<ServerHealth>>,
+    late: Arc<LateHook>,
+    /// The servers whose answer about the probe user has been remarked on.
+    remarked: HashSet<ServerId>,
+}
+
+/// Who waits for a request.
+struct Asker {
+    ticket: Ticket,
+    login: Login,
+    reply: oneshot::Sender<Result<Completion, Refused>>,
 }
 
 impl std::fmt::Debug for Driver {
@@ -209,6 +275,7 @@ impl std::fmt::Debug for Driver {
 impl Driver {
     /// Runs until every [`Transport`] is gone.
     pub async fn run(mut self) {
+        self.machine.begin(Instant::now());
         loop {
             self.drain().await;
             let timeout = self.machine.poll_timeout();
@@ -237,13 +304,29 @@ impl Driver {
 
     fn ask(&mut self, ask: Ask) {
         let now = Instant::now();
-        match self
-            .machine
-            .request(now, &ask.applicant, &ask.credentials, ask.deadline)
-        {
+        let (applicant, credentials) = (&ask.applicant, &ask.credentials);
+        let asked = match &ask.challenge {
+            None => self
+                .machine
+                .request(now, applicant, credentials, ask.deadline),
+            Some(challenge) => {
+                self.machine
+                    .answer(now, applicant, credentials, challenge, ask.deadline)
+            }
+        };
+        match asked {
             Ok(request) => {
                 self.by_ticket.insert(ask.ticket, request);
-                self.waiting.insert(request, (ask.ticket, ask.reply));
+                let asker = Asker {
+                    ticket: ask.ticket,
+                    login: Login {
+                        user: ask.credentials.user().clone(),
+                        session: ask.applicant.session,
+                        correlation: ask.applicant.correlation,
+                    },
+                    reply: ask.reply,
+                };
+                self.waiting.insert(request, asker);
             }
             // Whoever asked may have left.
             Err(refused) => drop(ask.reply.send(Err(refused))),
@@ -307,8 +390,13 @@ impl Driver {
                     meters.unsigned.increment(1);
                 }
             }
-            Event::Late { server, code } => self.late(server, code),
-            Event::Health { server, alive } => self.health(server, alive),
+            Event::Late {
+                server,
+                code,
+                login,
+            } => self.late(server, code, &login),
+            Event::Health { server, health } => self.health(server, health),
+            Event::Unexpected { server, code } => self.unexpected(server, code),
             Event::Finished {
                 request,
                 completion,
@@ -324,37 +412,96 @@ impl Driver {
             let answered = completion.answer.is_some() || completion.error.is_some();
             meters.result(completion.result, answered.then_some(completion.elapsed));
         }
-        if let Some((ticket, reply)) = self.waiting.remove(&request) {
-            self.by_ticket.remove(&ticket);
+        if let Some(asker) = self.waiting.remove(&request) {
+            self.by_ticket.remove(&asker.ticket);
+            if completion.result == RadiusResult::AbandonedByClient {
+                let server = completion.server.map_or("?", |server| self.name(server));
+                let Login {
+                    user,
+                    session,
+                    correlation,
+                } = &asker.login;
+                tracing::info!(
+                    event = "auth_result",
+                    session,
+                    correlation,
+                    user.name = %user.display(),
+                    radius.server = server,
+                    radius.result = completion.result.as_str(),
+                    radius.duration_ms = millis(completion.elapsed),
+                    "the client left before the answer came; an answer that still comes opens nothing"
+                );
+            }
             // Whoever asked may have left at this very moment; then nothing has been opened either.
-            drop(reply.send(Ok(completion)));
+            drop(asker.reply.send(Ok(completion)));
         }
     }
 
-    fn late(&self, server: ServerId, code: Code) {
+    fn late(&self, server: ServerId, code: Code, login: &Login) {
         if let Some(meters) = self.meters.get(server.0) {
             meters.late(code);
         }
+        if let Some(hook) = self.late.0.get() {
+            hook(login);
+        }
         let server = self.name(server);
+        let Login {
+            user,
+            session,
+            correlation,
+        } = login;
         if code == Code::ACCESS_ACCEPT {
             tracing::info!(
+                event = "late_reply",
+                session,
+                correlation,
+                user.name = %user.display(),
                 radius.server = server,
-                "a log-in was approved after its client had gone; nothing was opened"
+                "a log-in was approved after its client had gone; nothing was opened: when it happens often, raise the timeouts (sstp.auth_timeout, radius.timeout)"
             );
         } else {
-            tracing::debug!(radius.server = server, ?code, "late RADIUS reply");
+            tracing::debug!(
+                event = "late_reply",
+                session,
+                correlation,
+                user.name = %user.display(),
+                radius.server = server,
+                ?code,
+                "late RADIUS reply"
+            );
         }
     }
 
-    fn health(&self, server: ServerId, alive: bool) {
+    fn health(&self, server: ServerId, health: Health) {
         let name = self.name(server);
-        if alive {
-            tracing::info!(radius.server = name, "RADIUS server answers again");
-        } else {
-            tracing::warn!(radius.server = name, "RADIUS server does not answer");
+        let state = health.as_str();
+        match health {
+            Health::Alive => tracing::info!(
+                event = "probe_state",
+                radius.server = name,
+                state,
+                "RADIUS server answers"
+            ),
+            Health::Suspect | Health::Recovering => tracing::debug!(
+                event = "probe_state",
+                radius.server = name,
+                state,
+                "RADIUS server is asked whether it lives"
+            ),
+            Health::Dead => tracing::warn!(
+                event = "probe_state",
+                radius.server = name,
+                state,
+                "RADIUS server does not answer"
+            ),
         }
+        let alive = health.is_alive();
         if let Some(meters) = self.meters.get(server.0) {
             meters.up.set(if alive { 1.0 } else { 0.0 });
+        }
+        let known = self.health.borrow().get(server.0).map(|known| known.alive);
+        if known == Some(alive) {
+            return;
         }
         self.health.send_modify(|all| {
             if let Some(health) = all.get_mut(server.0) {
@@ -364,7 +511,23 @@ impl Driver {
         });
     }
 
+    /// The probe user is to be a stranger to the server.
+    fn unexpected(&mut self, server: ServerId, code: Code) {
+        let first = self.remarked.insert(server);
+        if first {
+            tracing::warn!(
+                radius.server = self.name(server),
+                ?code,
+                "the RADIUS server said something else about the probe user than radius.probe.expect: choose a user that does not exist"
+            );
+        }
+    }
+
     fn name(&self, server: ServerId) -> &str {
         self.names.get(server.0).map_or("?", String::as_str)
     }
+}
+
+fn millis(elapsed: std::time::Duration) -> u64 {
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }

@@ -41,7 +41,7 @@ fn door_of(users: UserFile, settings: Settings) -> Arc<Admission> {
         pool("users", "10.99.0.0/24"),
         vec![pool("fixed", "10.50.0.0/24").framed_only()],
     );
-    let users = Arc::new(Authenticator::Users(users));
+    let users = Arc::new(Authenticator::users(users));
     Arc::new(Admission::new(users, table, pools, settings))
 }
 

@@ -97,7 +97,6 @@ impl Gateway {
         let accounting = accounting(config, &mut tasks)?;
         let (table, changes) =
             SessionTable::with_accounting(config.limits.table, accounting.clone());
-        dynamic_authorization(config, &table, &mut tasks, &stop)?;
         tasks.spawn(
             "session lifetimes",
             lifetime::run(Arc::clone(&table), changes, clock::coarse_ms),
@@ -108,6 +107,7 @@ impl Gateway {
             pools.clone(),
             translate::admission(config),
         ));
+        dynamic_authorization(config, &admission, &mut tasks, &stop)?;
         let sstp = translate::sstp(config, |method| authenticator.supports(method));
         if let causeway_proto::ppp::RoleConfig::Server(server) = &sstp.machine.ppp.role
             && server.auth.is_empty()
@@ -242,13 +242,13 @@ fn authenticator(config: &Config, tasks: &mut Tasks) -> Result<Authenticator, St
         let mfa = radius.mfa;
         let (transport, driver) = Transport::new(radius).map_err(|_| StartupError::Random)?;
         tasks.spawn("radius", driver.run());
-        return Ok(Authenticator::Radius(RadiusAuthenticator::new(
-            transport, mfa,
-        )));
+        let radius = RadiusAuthenticator::new(transport, mfa)
+            .with_pap_code_split(config.radius.pap_code_split);
+        return Ok(Authenticator::radius(radius, config.duplicate_logins()));
     }
     match &config.users {
-        Users::Shown => Ok(Authenticator::Users(UserFile::dev())),
-        Users::File(path) => Ok(Authenticator::Users(UserFile::load(path)?)),
+        Users::Shown => Ok(Authenticator::users(UserFile::dev())),
+        Users::File(path) => Ok(Authenticator::users(UserFile::load(path)?)),
         Users::None => Err(StartupError::NobodyDecides),
     }
 }
@@ -266,7 +266,7 @@ fn accounting(config: &Config, tasks: &mut Tasks) -> Result<Accounting, StartupE
 /// Starts to listen to RADIUS servers that end or change sessions, if there is such a listener.
 fn dynamic_authorization(
     config: &Config,
-    table: &Arc<SessionTable>,
+    admission: &Arc<Admission>,
     tasks: &mut Tasks,
     stop: &Stop,
 ) -> Result<(), StartupError> {
@@ -275,8 +275,10 @@ fn dynamic_authorization(
         return Ok(());
     };
     let address = listen.listen;
+    let (table, door) = (Arc::clone(admission.table()), Arc::clone(admission));
+    let filters = dynauth::Filters::new(move |name| door.filter(name));
     let listener = UdpSocket::bind(address)
-        .and_then(|socket| dynauth::Listener::new(socket, settings, Arc::clone(table)))
+        .and_then(|socket| dynauth::Listener::new(socket, settings, table, filters))
         .map_err(|source| StartupError::DynamicAuthorization { address, source })?;
     tasks.spawn("dynamic authorization", listener.run(stop.clone()));
     Ok(())

@@ -110,7 +110,7 @@ pub(super) fn certificates(
                 min_tls,
             )?)
         }
-        SecretRef::Env(_) => {
+        SecretRef::Env(_) | SecretRef::Known(_) => {
             let chain =
                 std::fs::read(&certificate.chain).map_err(|source| CertificateError::Read {
                     path: certificate.chain.clone(),

@@ -13,8 +13,8 @@
 //! is believed when it comes over the request's own socket, has the identifier, the response authenticator and the
 //! Message-Authenticator; one that does not is thrown away, and the request still waits for the true one.
 //!
-//! Left out: password change, which comes later; Status-Server; Tunnel-Password; RADIUS over TCP and TLS; Proxy-State,
-//! because the gateway is no proxy.
+//! Left out: password change, which comes later; Tunnel-Password; RADIUS over TCP without TLS; Proxy-State, because the
+//! gateway is no proxy. For TLS the gateway brings the connections.
 
 pub mod access;
 pub mod accounting;
@@ -29,8 +29,8 @@ pub mod vendor;
 
 pub use attribute::{Attribute, AttributeList, AttributeType, Attributes, MAX_VALUE};
 pub use client::{
-    Client, Completion, Config, Demand, Event, Mode, Patience, Port, Refused, RequestId, Server,
-    ServerId, Transmit,
+    Client, Completion, Config, Demand, Event, Health, Login, Mode, Patience, Port, Probe, Refused,
+    RequestId, Server, ServerId, StatusServer, Transmit,
 };
 pub use packet::{Code, MAX_LEN, MIN_LEN, Packet};
 pub use result::{Discard, RadiusResult};

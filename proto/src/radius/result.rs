@@ -27,10 +27,12 @@ pub enum RadiusResult {
     Malformed,
     /// The client left before there was an answer.
     AbandonedByClient,
+    /// No request was made: the gateway held the log-in back, or cannot ask.
+    NotAsked,
 }
 
 impl RadiusResult {
-    /// Every result.
+    /// Every result that a request can have; where none was made, none is counted.
     pub const ALL: [Self; 12] = [
         Self::Accept,
         Self::RejectFast,
@@ -62,6 +64,7 @@ impl RadiusResult {
             Self::MessageAuthenticatorInvalid => "message_authenticator_invalid",
             Self::Malformed => "malformed",
             Self::AbandonedByClient => "abandoned_by_client",
+            Self::NotAsked => "not_asked",
         }
     }
 }

@@ -12,6 +12,7 @@ use causeway::dynauth;
 use causeway::session::{Commands, SessionCommand, lifetime};
 use causeway::task;
 use causeway_proto::crypto::Rng;
+use causeway_proto::ip::filter::Filter;
 use causeway_proto::terminate::TerminateCause;
 
 /// The server, which ends with the test.
@@ -248,7 +249,12 @@ impl Dynamic {
             },
         };
         let (handle, stop) = task::stop();
-        let listener = dynauth::Listener::new(socket, config, Arc::clone(&table)).unwrap();
+        let listener = {
+            let filters = dynauth::Filters::new(|name| {
+                (name == "staff").then(|| Arc::new(Filter::new(name, &[], &[])))
+            });
+            dynauth::Listener::new(socket, config, Arc::clone(&table), filters).unwrap()
+        };
         tokio::spawn(listener.run(stop));
         Self {
             gateway: Gateway {
@@ -412,10 +418,16 @@ async fn radclient_shortens_a_session() {
         order,
         Some(SessionCommand::Terminate(TerminateCause::SessionTimeout))
     );
-    let filter = signed("User-Name = \"alice\"\nFilter-Id = \"staff\"", 0);
-    let said = gateway.radclient("coa", COA_SECRET, &filter).await;
-    assert!(
-        said.contains("Error-Cause = Unsupported-Attribute"),
-        "{said}"
-    );
+    let filter = |name: &str| signed(&format!("User-Name = \"bob\"\nFilter-Id = \"{name}\""), 0);
+    let (_bob, mut to_bob) = gateway.up(2, "bob");
+    let said = gateway.radclient("coa", COA_SECRET, &filter("staff")).await;
+    assert!(said.contains("Received CoA-ACK"), "{said}");
+    let Some(SessionCommand::SetFilter(Some(set))) = to_bob.next().await else {
+        panic!("no filter")
+    };
+    assert_eq!(set.name(), "staff");
+    let said = gateway
+        .radclient("coa", COA_SECRET, &filter("nobody"))
+        .await;
+    assert!(said.contains("Error-Cause = 407"), "{said}");
 }

@@ -95,7 +95,10 @@ fn settings(folder: &Path, auth: SocketAddr, acct: SocketAddr, dynauth: SocketAd
         secret: SecretRef::File(secret.clone()),
         transport: config::Transport::Udp,
         source: None,
+        status_server: config::StatusServer::Off,
+        tls: None,
     }];
+    settings.radius.probe = None;
     settings.radius.accounting = Some(config::Accounting {
         interim: Duration::from_secs(600),
         queue: folder.join("acct.queue"),

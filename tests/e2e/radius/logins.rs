@@ -137,7 +137,7 @@ async fn a_reject_reaches_the_client_in_the_servers_words() {
 
 #[tokio::test]
 async fn the_user_file_answers_in_the_servers_place() {
-    let users = Authenticator::Users(UserFile::dev());
+    let users = Authenticator::users(UserFile::dev());
     let outcome = ask(&users, ms_chap("alice", "wonderland")).await;
     assert!(accepted(&outcome).keys.is_some());
     let outcome = ask(&users, ms_chap("alice", "wrong")).await;

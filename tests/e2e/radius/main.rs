@@ -1,14 +1,19 @@
 //! The gateway's RADIUS client and user file against a server that lies as it is told.
 
 mod faults;
+mod lies;
 mod logins;
+mod prompts;
 mod servers;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use causeway::auth::{AuthHealth, Authenticator, Outcome, RadiusAuthenticator, UserFile};
-use causeway::radius::{Config, Demand, RadiusResult, Server, Transport};
+use causeway::auth::{
+    AuthHealth, Authenticator, DuplicateLogins, DuplicatePolicy, Outcome, RadiusAuthenticator,
+    UserFile,
+};
+use causeway::radius::{Config, Demand, RadiusResult, Server, StatusServer, Transport};
 use causeway_proto::aaa::{
     Applicant, AuthMethod, Authorization, Challenge, Credentials, FramedAddress, Identity,
     InnerKeys, MsChapV2Response, Proof, RefuseReason, TunnelKind, Verdict,
@@ -82,6 +87,8 @@ fn client_of(
                 auth_port: address.port(),
                 secret: Script::default().secret.as_slice().into(),
                 source: None,
+                status: StatusServer::Off,
+                tls: None,
             })
             .collect(),
         nas_identifier: "gw-test".into(),
@@ -94,7 +101,7 @@ fn client_of(
     let (transport, driver) = Transport::new(config).unwrap();
     tokio::spawn(driver.run());
     let radius = RadiusAuthenticator::new(transport.clone(), mfa);
-    (Authenticator::Radius(radius), transport)
+    (Authenticator::radius(radius, None), transport)
 }
 
 fn client(server: &RadiusServer) -> Authenticator {

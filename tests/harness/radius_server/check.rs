@@ -95,6 +95,7 @@ impl Conversations {
                 eap: None,
                 state: b"code".to_vec(),
             },
+            Fault::Code(code) => self.find_code(script, packet, &request, code),
             Fault::Reject(_) => Finding::Reject {
                 ms_chap: request.response.as_ref().map(|r| r[0]),
                 eap: None,
@@ -103,6 +104,37 @@ impl Conversations {
         };
         let accepted = matches!(finding, Finding::Accept { .. });
         (script.datagrams(packet, finding), accepted)
+    }
+
+    /// Checks the password, then the code that it asks for.
+    fn find_code(
+        &mut self,
+        script: &Script,
+        packet: &Packet<'_>,
+        request: &Request,
+        code: &str,
+    ) -> Finding {
+        let state = b"the code".to_vec();
+        if request.state.as_ref() != Some(&state) {
+            return match self.find(script, packet, request) {
+                Finding::Accept { .. } => Finding::Challenge { eap: None, state },
+                other => other,
+            };
+        }
+        let hidden = request.password.as_deref().unwrap_or_default();
+        let clear = reveal_password(hidden, &script.secret, &packet.authenticator);
+        if clear.is_some_and(|clear| clear.expose() == code.as_bytes()) {
+            Finding::Accept {
+                success: None,
+                keys: None,
+                eap: None,
+            }
+        } else {
+            Finding::Reject {
+                ms_chap: None,
+                eap: None,
+            }
+        }
     }
 
     /// Checks what the client offered.

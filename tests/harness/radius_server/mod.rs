@@ -4,6 +4,7 @@
 //! many requests one log-in cost.
 
 mod check;
+mod lies;
 mod script;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use causeway_proto::radius::{Code, MAX_LEN, Packet};
 use causeway_proto::wire::Decode;
 
 use check::Conversations;
+pub use lies::{LIES, Lie, Truth, Worth};
 pub use script::{Fault, Script};
 
 /// The books.

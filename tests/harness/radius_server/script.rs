@@ -10,6 +10,7 @@ use causeway_proto::radius::hidden::hide_key;
 use causeway_proto::radius::{AttributeList, AttributeType, Code, MicrosoftType, Packet};
 
 use super::check::Finding;
+use super::lies::{Lie, Truth};
 
 /// What the server knows and how it behaves.
 #[derive(Clone, Debug)]
@@ -81,10 +82,14 @@ pub enum Fault {
     Reject(String),
     /// It asks everybody for a code.
     AskForCode,
+    /// It asks whoever has the right password for this code.
+    Code(String),
     /// So many forged accepts under random authenticators come ahead of the true answer.
     ForgedAhead(usize),
     /// It answers from another port.
     OtherPort,
+    /// It says this ahead of the true answer.
+    Lie(&'static Lie),
 }
 
 impl Script {
@@ -136,6 +141,15 @@ impl Script {
                     forged
                 });
                 forged.chain([bytes.clone()]).collect()
+            }
+            Fault::Lie(lie) => {
+                let mut all = lie.tell(&Truth {
+                    request,
+                    reply: bytes.clone(),
+                    secret: &self.secret,
+                });
+                all.push(bytes);
+                all
             }
             _ => vec![bytes],
         }

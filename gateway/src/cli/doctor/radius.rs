@@ -387,9 +387,10 @@ fn on_the_nps(result: RadiusResult) -> Vec<String> {
         RadiusResult::RejectAfterMfaWait | RadiusResult::Challenge => {
             vec![security("6273"), extension.into()]
         }
-        RadiusResult::Malformed | RadiusResult::Accept | RadiusResult::AbandonedByClient => {
-            Vec::new()
-        }
+        RadiusResult::Malformed
+        | RadiusResult::Accept
+        | RadiusResult::AbandonedByClient
+        | RadiusResult::NotAsked => Vec::new(),
     };
     lines
 }

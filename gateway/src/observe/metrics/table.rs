@@ -354,6 +354,16 @@ pub const TABLE: &[Metric] = &[
         Labels::Every(&[("reason", Values::Listed(dynauth_discards))]),
     ),
     counter(
+        "causeway_radius_duplicate_logins_suppressed_total",
+        "Second logins of a user whose MFA prompt was still open.",
+        Labels::Every(&[("action", Values::Words(&["waited", "refused"]))]),
+    ),
+    counter(
+        "causeway_login_attempts_held_total",
+        "Logins that were delayed or refused because too many of the same user failed from the same address.",
+        Labels::Every(&[("action", Values::Words(&["delayed", "refused"]))]),
+    ),
+    counter(
         "causeway_log_events_dropped_total",
         "Log events dropped because the writer was behind.",
         NONE,

@@ -8,7 +8,7 @@ mod reply;
 mod request;
 
 pub use reply::{Answer, Lacking, ReplyError, decode_reply};
-pub use request::{Nas, RequestError, Signing, encode_request};
+pub use request::{Nas, RequestError, Signing, encode_answer, encode_request, encode_status};
 pub(in crate::radius) use request::{push_microsoft, push_nas, push_tunnel};
 
 #[cfg(test)]

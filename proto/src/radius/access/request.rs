@@ -75,6 +75,21 @@ pub fn encode_request(
     credentials: &Credentials,
     signing: Signing<'_>,
 ) -> Result<Vec<u8>, RequestError> {
+    encode_answer(nas, applicant, credentials, &[], signing)
+}
+
+/// Makes the Access-Request that answers a challenge by another method than EAP: `state` goes back to who sent it.
+///
+/// # Errors
+///
+/// When the client's own values do not fit.
+pub fn encode_answer(
+    nas: &Nas,
+    applicant: &Applicant,
+    credentials: &Credentials,
+    state: &[u8],
+    signing: Signing<'_>,
+) -> Result<Vec<u8>, RequestError> {
     let mut list = AttributeList::new();
     list.push(
         AttributeType::MESSAGE_AUTHENTICATOR,
@@ -82,31 +97,37 @@ pub fn encode_request(
     );
     list.push(AttributeType::USER_NAME, credentials.user().as_bytes());
     push_credentials(&mut list, applicant, credentials, signing)?;
+    if !state.is_empty() {
+        list.push(AttributeType::STATE, state);
+    }
     push_nas(&mut list, nas, applicant);
     push_tunnel(&mut list, applicant);
     push_microsoft(&mut list, applicant);
 
-    let attributes = list.finish().ok_or(RequestError::TooLong)?;
-    let unsigned = Packet::new(
-        Code::ACCESS_REQUEST,
-        signing.identifier,
-        signing.authenticator,
-        attributes,
-    )
-    .ok_or(RequestError::TooLong)?;
-    let attributes = with_message_authenticator(&unsigned, &signing.authenticator, signing.secret);
-    let signed = Packet::new(
-        Code::ACCESS_REQUEST,
-        signing.identifier,
-        signing.authenticator,
-        &attributes,
-    )
-    .ok_or(RequestError::TooLong)?;
+    sign(Code::ACCESS_REQUEST, &list, signing).ok_or(RequestError::TooLong)
+}
+
+/// Makes the Status-Server (RFC 5997 §3); `None` when what the gateway says of itself does not fit.
+#[must_use]
+pub fn encode_status(nas: &Nas, signing: Signing<'_>) -> Option<Vec<u8>> {
+    let mut list = AttributeList::new();
+    list.push(
+        AttributeType::MESSAGE_AUTHENTICATOR,
+        &EMPTY_MESSAGE_AUTHENTICATOR,
+    );
+    push_identity(&mut list, nas);
+    sign(Code::STATUS_SERVER, &list, signing)
+}
+
+/// Puts attributes that begin with an empty Message-Authenticator into a packet.
+fn sign(code: Code, list: &AttributeList, signing: Signing<'_>) -> Option<Vec<u8>> {
+    let (identifier, authenticator) = (signing.identifier, signing.authenticator);
+    let unsigned = Packet::new(code, identifier, authenticator, list.finish()?)?;
+    let attributes = with_message_authenticator(&unsigned, &authenticator, signing.secret);
+    let signed = Packet::new(code, identifier, authenticator, &attributes)?;
     let mut out = Vec::new();
-    signed
-        .append_to(&mut out, MAX_LEN)
-        .map_err(|_| RequestError::TooLong)?;
-    Ok(out)
+    signed.append_to(&mut out, MAX_LEN).ok()?;
+    Some(out)
 }
 
 /// Adds what the client offered as proof.
@@ -161,6 +182,19 @@ fn chap2_response(response: &MsChapV2Response) -> Vec<u8> {
 
 /// Adds who asks and on which port.
 pub(in crate::radius) fn push_nas(list: &mut AttributeList, nas: &Nas, applicant: &Applicant) {
+    push_identity(list, nas);
+    list.push_u32(AttributeType::NAS_PORT, applicant.nas_port)
+        .push_u32(AttributeType::NAS_PORT_TYPE, VIRTUAL)
+        .push_u32(AttributeType::SERVICE_TYPE, FRAMED)
+        .push_u32(AttributeType::FRAMED_PROTOCOL, PPP)
+        .push(AttributeType::ACCT_SESSION_ID, applicant.session.as_bytes());
+    if let Some(text) = applicant.connect_info.as_deref().filter(|t| !t.is_empty()) {
+        list.push(AttributeType::CONNECT_INFO, text.as_bytes());
+    }
+}
+
+/// Adds what the gateway says of itself.
+fn push_identity(list: &mut AttributeList, nas: &Nas) {
     if let Some(address) = nas.ipv4 {
         list.push(AttributeType::NAS_IP_ADDRESS, &address.octets());
     }
@@ -169,14 +203,6 @@ pub(in crate::radius) fn push_nas(list: &mut AttributeList, nas: &Nas, applicant
     }
     if !nas.identifier.is_empty() {
         list.push(AttributeType::NAS_IDENTIFIER, nas.identifier.as_bytes());
-    }
-    list.push_u32(AttributeType::NAS_PORT, applicant.nas_port)
-        .push_u32(AttributeType::NAS_PORT_TYPE, VIRTUAL)
-        .push_u32(AttributeType::SERVICE_TYPE, FRAMED)
-        .push_u32(AttributeType::FRAMED_PROTOCOL, PPP)
-        .push(AttributeType::ACCT_SESSION_ID, applicant.session.as_bytes());
-    if let Some(text) = applicant.connect_info.as_deref().filter(|t| !t.is_empty()) {
-        list.push(AttributeType::CONNECT_INFO, text.as_bytes());
     }
 }
 

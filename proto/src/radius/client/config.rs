@@ -6,6 +6,8 @@ use thiserror::Error;
 
 use super::super::access::{Answer, Nas, ReplyError, RequestError};
 use super::super::{Code, RadiusResult};
+use super::health::Health;
+use crate::aaa::Identity;
 use crate::crypto::SecretBytes;
 
 /// What the client needs to know.
@@ -27,6 +29,33 @@ pub struct Config {
     pub dead_time: Duration,
     /// Whether replies must have a Message-Authenticator.
     pub message_authenticator: Demand,
+    /// A log-in that waits for so long without any other sign of life makes the machine ask after the server.
+    pub probe_after: Duration,
+    /// Who is asked about to learn whether a server lives.
+    pub probe: Option<Probe>,
+}
+
+/// A log-in that nobody makes: the account does not exist, so it is rejected before a second factor is asked for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Probe {
+    /// The account's name.
+    pub user: Identity,
+    /// How long a server may go unheard before it is asked.
+    pub interval: Duration,
+    /// What it is expected to say; any other authentic answer is a sign of life too, and told.
+    pub expect: Code,
+}
+
+/// Whether a server is asked with Status-Server (RFC 5997).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum StatusServer {
+    /// As long as it answers that; else with the probe user.
+    #[default]
+    Auto,
+    /// It answers that.
+    On,
+    /// It does not: NPS.
+    Off,
 }
 
 /// One server.
@@ -36,6 +65,8 @@ pub struct Server {
     pub name: String,
     /// The shared secret.
     pub secret: SecretBytes,
+    /// Whether it answers Status-Server.
+    pub status: StatusServer,
 }
 
 /// How a server is chosen among those that live.
@@ -121,19 +152,39 @@ pub enum Event {
         server: ServerId,
         /// What it said.
         code: Code,
+        /// Whose log-in it was.
+        login: Box<Login>,
     },
     /// A reply without a Message-Authenticator was believed, as [`Demand::IfPresent`] allows.
     Unsigned {
         /// The server.
         server: ServerId,
     },
-    /// A server is known to answer again, or not to.
+    /// What is known of a server has changed.
     Health {
         /// The server.
         server: ServerId,
-        /// Whether it answers.
-        alive: bool,
+        /// What it is now.
+        health: Health,
     },
+    /// A server said something else about the probe user than was expected.
+    Unexpected {
+        /// The server.
+        server: ServerId,
+        /// What it said.
+        code: Code,
+    },
+}
+
+/// Whose log-in a late answer was for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Login {
+    /// The user.
+    pub user: Identity,
+    /// The session that is no more.
+    pub session: String,
+    /// What its client called it.
+    pub correlation: Option<String>,
 }
 
 /// How a request ended.

@@ -14,6 +14,7 @@
 //! nothing moves to another server for it.
 
 mod config;
+mod health;
 mod sending;
 mod server;
 #[cfg(test)]
@@ -23,16 +24,17 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 pub use config::{
-    Completion, Config, Demand, Event, Mode, Patience, Port, Refused, RequestId, Server, ServerId,
-    Transmit,
+    Completion, Config, Demand, Event, Login, Mode, Patience, Port, Probe, Refused, RequestId,
+    Server, ServerId, StatusServer, Transmit,
 };
-use sending::{Attempt, Request, Timer};
+pub use health::Health;
+use sending::{Outgoing, Question, Request, Timer, fold};
 use server::{ServerState, Slot};
 
 use super::access::{Answer, ReplyError, Signing, decode_reply};
 use super::authenticator::{Forged, MessageAuthenticator, verify_reply};
 use super::{Code, Discard, Packet, RadiusResult};
-use crate::aaa::{Applicant, Credentials, Verdict};
+use crate::aaa::{Applicant, Challenge, Credentials, Verdict};
 use crate::crypto::Rng;
 use crate::timer::Deadlines;
 use crate::wire::Decode;
@@ -50,8 +52,12 @@ pub struct Client {
     requests: HashMap<RequestId, Request>,
     next_request: u64,
     next_server: usize,
+    /// Which server may have a prompt open for a user, and until when.
+    prompts: HashMap<Vec<u8>, (ServerId, Instant)>,
+    /// Whose answers are late.
+    late: HashMap<(Port, u8), Box<Login>>,
     deadlines: Deadlines<Timer>,
-    outbox: VecDeque<RequestId>,
+    outbox: VecDeque<Outgoing>,
     events: VecDeque<Event>,
 }
 
@@ -72,6 +78,8 @@ impl Client {
             requests: HashMap::new(),
             next_request: 0,
             next_server: 0,
+            prompts: HashMap::new(),
+            late: HashMap::new(),
             deadlines: Deadlines::new(),
             outbox: VecDeque::new(),
             events: VecDeque::new(),
@@ -92,28 +100,77 @@ impl Client {
         credentials: &Credentials,
         deadline: Instant,
     ) -> Result<RequestId, Refused> {
+        let challenge = match credentials {
+            Credentials::Eap { state, .. } => state.as_ref(),
+            Credentials::Pap { .. }
+            | Credentials::ChapMd5 { .. }
+            | Credentials::MsChapV2 { .. } => None,
+        };
+        let question = Question {
+            applicant,
+            credentials,
+            challenge,
+        };
+        self.ask(now, question, deadline)
+    }
+
+    /// Asks as [`Client::request`] does, in answer to a challenge of PAP: the password is the code that was asked for.
+    ///
+    /// # Errors
+    ///
+    /// When no request can be made.
+    pub fn answer(
+        &mut self,
+        now: Instant,
+        applicant: &Applicant,
+        credentials: &Credentials,
+        challenge: &Challenge,
+        deadline: Instant,
+    ) -> Result<RequestId, Refused> {
+        let question = Question {
+            applicant,
+            credentials,
+            challenge: Some(challenge),
+        };
+        self.ask(now, question, deadline)
+    }
+
+    fn ask(
+        &mut self,
+        now: Instant,
+        question: Question<'_>,
+        deadline: Instant,
+    ) -> Result<RequestId, Refused> {
+        let Question {
+            applicant,
+            credentials,
+            challenge,
+        } = question;
         let server = self
-            .asker(credentials)
-            .or_else(|| self.choose(now))
+            .asker(challenge)
+            .or_else(|| self.choose(now, credentials.user()))
             .ok_or(Refused::NoServer)?;
         let id = RequestId(self.next_request);
         self.next_request = self.next_request.wrapping_add(1);
-        let attempt = self.attempt(now, id, server, applicant, credentials)?;
+        let attempt = self.attempt(now, id, server, question)?;
         self.requests.insert(
             id,
             Request {
                 applicant: applicant.clone(),
                 credentials: credentials.clone(),
+                challenge: challenge.cloned(),
                 started: now,
                 tried: vec![server],
                 attempt,
                 fault: None,
-                refused: false,
+                refusal: None,
             },
         );
         let deadline = deadline.min(now + self.config.timeout);
         self.deadlines.arm(Timer::Deadline(id), deadline);
+        self.note_prompt(now, credentials.user(), server);
         self.start(id);
+        self.doubt_neighbours(now, server);
         Ok(id)
     }
 
@@ -137,11 +194,18 @@ impl Client {
             Slot::Late { authenticator } => {
                 self.believe(port.server, &packet, &authenticator)?;
                 self.hear(now, port.server);
-                self.forget(port, packet.identifier);
-                self.events.push_back(Event::Late {
-                    server: port.server,
-                    code: packet.code,
-                });
+                if let Some(login) = self.forget(port, packet.identifier) {
+                    self.events.push_back(Event::Late {
+                        server: port.server,
+                        code: packet.code,
+                        login,
+                    });
+                }
+                Ok(())
+            }
+            Slot::Asking { authenticator } => {
+                self.believe(port.server, &packet, &authenticator)?;
+                self.handle_sign_of_life(now, port, &packet);
                 Ok(())
             }
             Slot::Waiting(id) => {
@@ -158,15 +222,7 @@ impl Client {
 
     /// Takes the news that the host behind `port` refused a datagram, or that there is no way to it.
     pub fn handle_unreachable(&mut self, now: Instant, port: Port) {
-        let Some(state) = self.servers.get_mut(port.server.0) else {
-            return;
-        };
-        if state.die(now, &self.config) {
-            self.events.push_back(Event::Health {
-                server: port.server,
-                alive: false,
-            });
-        }
+        self.turn(now, port.server, Health::Dead);
         let mut refused: Vec<_> = self
             .requests
             .iter()
@@ -193,23 +249,27 @@ impl Client {
                     self.move_on(now, id);
                 }
                 Timer::Deadline(id) => self.expire(now, id),
-                Timer::Forget(port, identifier) => {
-                    if let Some(state) = self.servers.get_mut(port.server.0) {
-                        state.forget(port.number, identifier);
-                    }
-                }
+                Timer::Forget(port, identifier) => drop(self.forget(port, identifier)),
+                Timer::Doubt(id) => self.doubt(now, id),
+                Timer::Inquire(server) => self.inquire(now, server),
+                Timer::Inquiry(server) => self.inquire_again(now, server),
             }
         }
     }
 
     /// Appends one datagram to `out`; `None` when there is none.
     pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Option<Transmit> {
-        while let Some(id) = self.outbox.pop_front() {
-            if let Some(request) = self.requests.get(&id) {
-                out.extend_from_slice(&request.attempt.datagram);
-                return Some(Transmit {
-                    port: request.attempt.port,
-                });
+        while let Some(next) = self.outbox.pop_front() {
+            let found = match next {
+                Outgoing::Request(id) => self
+                    .requests
+                    .get(&id)
+                    .map(|request| (request.attempt.port, &request.attempt.datagram)),
+                Outgoing::Question(port, identifier) => self.question(port, identifier),
+            };
+            if let Some((port, datagram)) = found {
+                out.extend_from_slice(datagram);
+                return Some(Transmit { port });
             }
         }
         None
@@ -236,6 +296,12 @@ impl Client {
     #[must_use]
     pub fn is_alive(&self, server: ServerId) -> bool {
         self.server(server).is_some_and(ServerState::is_alive)
+    }
+
+    /// Returns what is known of a server.
+    #[must_use]
+    pub fn health(&self, server: ServerId) -> Option<Health> {
+        self.server(server).map(ServerState::health)
     }
 
     fn server(&self, id: ServerId) -> Option<&ServerState> {
@@ -327,16 +393,13 @@ impl Client {
         };
         let others = state.heard_since(request.attempt.sent);
         let result = match request.fault {
-            _ if request.refused => RadiusResult::Unreachable,
+            _ if request.is_refused() => RadiusResult::Unreachable,
             Some(fault) => fault.as_result(),
             None if others => RadiusResult::SilentDiscard,
             None => RadiusResult::ServerSilent,
         };
-        if !others && state.miss(now, request.credentials.user(), &self.config) {
-            self.events.push_back(Event::Health {
-                server,
-                alive: false,
-            });
+        if !others && state.miss(request.credentials.user(), &self.config) {
+            self.turn(now, server, Health::Dead);
         }
         self.finish(now, id, result, None, None);
     }
@@ -356,13 +419,17 @@ impl Client {
         self.deadlines.stop(Timer::Retransmit(id));
         self.deadlines.stop(Timer::Failover(id));
         self.deadlines.stop(Timer::Deadline(id));
+        self.deadlines.stop(Timer::Doubt(id));
         let port = request.attempt.port;
         if answer.is_some() || error.is_some() {
             if let Some(state) = self.servers.get_mut(port.server.0) {
                 state.free(port.number, request.attempt.identifier);
             }
+            if result != RadiusResult::Challenge {
+                self.prompts.remove(&fold(request.credentials.user()));
+            }
         } else {
-            self.retire(now, &request.attempt);
+            self.retire(now, &request);
         }
         self.events.push_back(Event::Finished {
             request: id,
@@ -377,33 +444,30 @@ impl Client {
     }
 
     /// Keeps the identifier of an attempt for as long as an answer may come.
-    fn retire(&mut self, now: Instant, attempt: &Attempt) {
+    fn retire(&mut self, now: Instant, request: &Request) {
+        let attempt = &request.attempt;
         let port = attempt.port;
         if let Some(state) = self.servers.get_mut(port.server.0) {
             state.retire(port.number, attempt.identifier, attempt.authenticator);
+            let login = Login {
+                user: request.credentials.user().clone(),
+                session: request.applicant.session.clone(),
+                correlation: request.applicant.correlation.clone(),
+            };
+            self.late
+                .insert((port, attempt.identifier), Box::new(login));
             let until = (attempt.sent + LATE).max(now + FAST);
             self.deadlines
                 .arm(Timer::Forget(port, attempt.identifier), until);
         }
     }
 
-    /// Frees the identifier of an answer that came late.
-    fn forget(&mut self, port: Port, identifier: u8) {
+    /// Frees the identifier of an answer that came late, or never.
+    fn forget(&mut self, port: Port, identifier: u8) -> Option<Box<Login>> {
         self.deadlines.stop(Timer::Forget(port, identifier));
         if let Some(state) = self.servers.get_mut(port.server.0) {
             state.forget(port.number, identifier);
         }
-    }
-
-    /// Notes that a server lives.
-    fn hear(&mut self, now: Instant, server: ServerId) {
-        if let Some(state) = self.servers.get_mut(server.0)
-            && state.hear(now)
-        {
-            self.events.push_back(Event::Health {
-                server,
-                alive: true,
-            });
-        }
+        self.late.remove(&(port, identifier))
     }
 }

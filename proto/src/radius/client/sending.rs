@@ -2,14 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::access::{Signing, encode_request};
+use super::super::access::{Signing, encode_answer, encode_request};
 use super::super::{Discard, RadiusResult};
-use super::server::ServerState;
-use super::{Client, Event, Mode, Patience, Port, Refused, RequestId, ServerId};
-use crate::aaa::{Applicant, Credentials};
+use super::server::{ServerState, Slot};
+use super::{Client, Event, LATE, Mode, Patience, Port, Refused, RequestId, ServerId};
+use crate::aaa::{Applicant, Challenge, Credentials, Identity};
 
 /// How long a request is tried again when every host refuses it: a service restarts in less.
 const REFUSED_PATIENCE: Duration = Duration::from_secs(10);
+/// For so many users it is known which server may be prompting them.
+const MAX_PROMPTS: usize = 16_384;
 /// How soon.
 const REFUSED_RETRY: Duration = Duration::from_secs(1);
 
@@ -24,6 +26,30 @@ pub(super) enum Timer {
     Deadline(RequestId),
     /// A late answer would not be known any more.
     Forget(Port, u8),
+    /// The request has waited for long: does its server live?
+    Doubt(RequestId),
+    /// It is time to ask after a server.
+    Inquire(ServerId),
+    /// A question after a server goes out again, or has had no answer.
+    Inquiry(ServerId),
+}
+
+/// What is to go out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Outgoing {
+    /// A log-in.
+    Request(RequestId),
+    /// A question after a server, if it is still open.
+    Question(Port, u8),
+}
+
+/// What is asked about a log-in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question<'a> {
+    pub(super) applicant: &'a Applicant,
+    pub(super) credentials: &'a Credentials,
+    /// The question that it answers.
+    pub(super) challenge: Option<&'a Challenge>,
 }
 
 /// A request that waits.
@@ -31,14 +57,39 @@ pub(super) enum Timer {
 pub(super) struct Request {
     pub(super) applicant: Applicant,
     pub(super) credentials: Credentials,
+    /// The question that it answers.
+    pub(super) challenge: Option<Challenge>,
     pub(super) started: Instant,
     /// The servers that have been asked.
     pub(super) tried: Vec<ServerId>,
     pub(super) attempt: Attempt,
     /// What the last reply was thrown away for.
     pub(super) fault: Option<Discard>,
-    /// Whether the host refused the last datagram.
-    pub(super) refused: bool,
+    /// Whether the host refuses.
+    pub(super) refusal: Option<Refusal>,
+}
+
+/// A host that refuses what a request sends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Refusal {
+    /// Since when, without a copy that was not refused.
+    since: Instant,
+    /// Whether the last copy was refused.
+    last: bool,
+}
+
+impl Request {
+    /// Returns whether the host refused the last copy.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refusal.is_some_and(|refusal| refusal.last)
+    }
+
+    /// Returns whether the host has refused for so long that waiting on is in vain.
+    fn is_hopeless(&self, now: Instant) -> bool {
+        self.refusal.is_some_and(|refusal| {
+            refusal.last && now.saturating_duration_since(refusal.since) >= REFUSED_PATIENCE
+        })
+    }
 }
 
 /// A request as it went to one server.
@@ -54,15 +105,9 @@ pub(super) struct Attempt {
 }
 
 impl Client {
-    /// Returns the server whose challenge the credentials answer.
-    pub(super) fn asker(&self, credentials: &Credentials) -> Option<ServerId> {
-        let Credentials::Eap {
-            state: Some(challenge),
-            ..
-        } = credentials
-        else {
-            return None;
-        };
+    /// Returns the server that asked.
+    pub(super) fn asker(&self, challenge: Option<&Challenge>) -> Option<ServerId> {
+        let challenge = challenge?;
         self.servers
             .iter()
             .position(|state| state.server.name == challenge.server)
@@ -70,7 +115,14 @@ impl Client {
     }
 
     /// Chooses a server for a new log-in; when all are dead, the one that is to be tried again first.
-    pub(super) fn choose(&mut self, now: Instant) -> Option<ServerId> {
+    ///
+    /// In turns, but the one that may have a prompt open for this user comes first: another would open a second one.
+    pub(super) fn choose(&mut self, now: Instant, user: &Identity) -> Option<ServerId> {
+        if let Some(server) = self.prompting(now, user)
+            && self.is_eligible(now, server)
+        {
+            return Some(server);
+        }
         let count = self.servers.len();
         let first = match self.config.mode {
             Mode::Failover => 0,
@@ -82,8 +134,33 @@ impl Client {
         };
         self.next_server = self.next_server.wrapping_add(1);
         order()
-            .find(|id| self.server(*id).is_some_and(|state| state.is_eligible(now)))
-            .or_else(|| order().min_by_key(|id| self.server(*id).and_then(ServerState::dead_until)))
+            .find(|id| self.is_eligible(now, *id))
+            .or_else(|| order().min_by_key(|id| self.server(*id).map(ServerState::last_resort)))
+    }
+
+    /// Returns the server whose prompt this user may still have on the phone.
+    fn prompting(&self, now: Instant, user: &Identity) -> Option<ServerId> {
+        let (server, until) = self.prompts.get(&fold(user))?;
+        (*until > now).then_some(*server)
+    }
+
+    /// Notes which server may prompt this user; only turns need to know.
+    pub(super) fn note_prompt(&mut self, now: Instant, user: &Identity, server: ServerId) {
+        if self.config.mode != Mode::RoundRobin || self.config.patience != Patience::Mfa {
+            return;
+        }
+        if self.prompts.len() >= MAX_PROMPTS {
+            self.prompts.retain(|_, (_, until)| *until > now);
+        }
+        if self.prompts.len() < MAX_PROMPTS {
+            self.prompts.insert(fold(user), (server, now + LATE));
+        }
+    }
+
+    /// Returns whether a new log-in may go to a server.
+    fn is_eligible(&self, now: Instant, id: ServerId) -> bool {
+        self.server(id)
+            .is_some_and(|state| state.is_eligible(now, self.can_ask(state)))
     }
 
     /// Makes the octets for one server.
@@ -92,21 +169,38 @@ impl Client {
         now: Instant,
         id: RequestId,
         server: ServerId,
-        applicant: &Applicant,
-        credentials: &Credentials,
+        question: Question<'_>,
     ) -> Result<Attempt, Refused> {
+        let Question {
+            applicant,
+            credentials,
+            challenge,
+        } = question;
         let authenticator = self.rng.array();
         let first = self.rng.u8();
         let state = self.servers.get_mut(server.0).ok_or(Refused::NoServer)?;
-        let (port, identifier) = state.allocate(id, first).ok_or(Refused::Full)?;
+        let (port, identifier) = state
+            .allocate(Slot::Waiting(id), first)
+            .ok_or(Refused::Full)?;
         // The identifier may have been taken from an answer that was still waited for.
         self.deadlines.stop(Timer::Forget(port, identifier));
+        self.late.remove(&(port, identifier));
         let signing = Signing {
             identifier,
             authenticator,
             secret: state.server.secret.expose(),
         };
-        match encode_request(&self.config.nas, applicant, credentials, signing) {
+        let nas = &self.config.nas;
+        let encoded = match (credentials, challenge) {
+            // EAP brings its state along.
+            (Credentials::Eap { .. }, _) | (_, None) => {
+                encode_request(nas, applicant, credentials, signing)
+            }
+            (_, Some(challenge)) => {
+                encode_answer(nas, applicant, credentials, &challenge.state, signing)
+            }
+        };
+        match encoded {
             Ok(datagram) => Ok(Attempt {
                 port,
                 identifier,
@@ -132,7 +226,7 @@ impl Client {
         self.events.push_back(Event::Started {
             server: attempt.port.server,
         });
-        self.outbox.push_back(id);
+        self.outbox.push_back(Outgoing::Request(id));
         self.deadlines.stop(Timer::Retransmit(id));
         if let Some(after) = self.config.retransmit.first() {
             self.deadlines
@@ -142,6 +236,8 @@ impl Client {
             self.deadlines
                 .arm(Timer::Failover(id), attempt.sent + failover_after);
         }
+        let (server, sent) = (attempt.port.server, attempt.sent);
+        self.doubt_later(id, server, sent);
     }
 
     /// Queues the same octets again.
@@ -149,33 +245,50 @@ impl Client {
         let Some(request) = self.requests.get_mut(&id) else {
             return;
         };
-        if request.refused && now.saturating_duration_since(request.started) >= REFUSED_PATIENCE {
+        if request.is_hopeless(now) {
             self.finish(now, id, RadiusResult::Unreachable, None, None);
             return;
         }
+        let again = request.is_refused();
+        request.refusal = request
+            .refusal
+            .filter(|refusal| refusal.last)
+            .map(|refusal| Refusal {
+                last: false,
+                ..refusal
+            });
         let attempt = &mut request.attempt;
         self.events.push_back(Event::Retransmitted {
             server: attempt.port.server,
         });
-        self.outbox.push_back(id);
-        if let Some(after) = self.config.retransmit.get(attempt.copies) {
+        self.outbox.push_back(Outgoing::Request(id));
+        // What the host refused does not count among the copies that may get lost.
+        if !again {
+            attempt.copies = attempt.copies.saturating_add(1);
+        }
+        let next = attempt.copies.saturating_sub(1);
+        if let Some(after) = self.config.retransmit.get(next) {
             // A schedule that is not in order must not make a loop of the past.
             let due = (attempt.sent + *after).max(now + Duration::from_millis(1));
             self.deadlines.arm(Timer::Retransmit(id), due);
         }
-        attempt.copies = attempt.copies.saturating_add(1);
     }
 
     /// The host refused: nobody has seen this request, so another server may.
     pub(super) fn handle_refused(&mut self, now: Instant, id: RequestId) {
-        if self.move_on(now, id) {
+        let again = self.requests.get(&id).is_some_and(|request| {
+            // The news of every other datagram on the same socket: the next copy is due already.
+            request.is_refused() && !request.is_hopeless(now)
+        });
+        if again || self.move_on(now, id) {
             return;
         }
         let Some(request) = self.requests.get_mut(&id) else {
             return;
         };
-        request.refused = true;
-        if now.saturating_duration_since(request.started) >= REFUSED_PATIENCE {
+        let since = request.refusal.map_or(now, |refusal| refusal.since);
+        request.refusal = Some(Refusal { since, last: true });
+        if request.is_hopeless(now) {
             self.finish(now, id, RadiusResult::Unreachable, None, None);
         } else {
             self.deadlines
@@ -189,23 +302,24 @@ impl Client {
             return false;
         };
         // Who asked a question is the only one that understands the answer.
-        let bound = self.asker(&request.credentials).is_some();
-        let next = (0..self.servers.len()).map(ServerId).find(|server| {
-            !request.tried.contains(server)
-                && self
-                    .server(*server)
-                    .is_some_and(|state| state.is_eligible(now))
-        });
+        let bound = self.asker(request.challenge.as_ref()).is_some();
+        let next = (0..self.servers.len())
+            .map(ServerId)
+            .find(|server| !request.tried.contains(server) && self.is_eligible(now, *server));
         let attempt = next.filter(|_| !bound).and_then(|server| {
-            let (applicant, credentials) = (&request.applicant, &request.credentials);
-            self.attempt(now, id, server, applicant, credentials).ok()
+            let question = Question {
+                applicant: &request.applicant,
+                credentials: &request.credentials,
+                challenge: request.challenge.as_ref(),
+            };
+            self.attempt(now, id, server, question).ok()
         });
         let moved = attempt.is_some();
         if let Some(attempt) = attempt {
-            self.retire(now, &request.attempt);
+            self.retire(now, &request);
             request.tried.push(attempt.port.server);
             request.attempt = attempt;
-            request.refused = false;
+            request.refusal = None;
         }
         self.requests.insert(id, request);
         if moved {
@@ -213,4 +327,9 @@ impl Client {
         }
         moved
     }
+}
+
+/// Returns a name as servers compare names: without regard to case.
+pub(super) fn fold(user: &Identity) -> Vec<u8> {
+    user.as_bytes().to_ascii_lowercase()
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::health::{Health, Inquiry, Questions, Supports};
 use super::{Config, Patience, Port, RequestId, Server, ServerId};
 use crate::aaa::Identity;
 
@@ -21,6 +22,11 @@ pub(super) enum Slot {
     /// Nobody waits any more, but an answer may still come: kept to know it.
     Late {
         /// The request's authenticator.
+        authenticator: [u8; 16],
+    },
+    /// A question whether the server lives.
+    Asking {
+        /// The question's authenticator.
         authenticator: [u8; 16],
     },
 }
@@ -54,9 +60,18 @@ pub(super) struct ServerState {
     id: ServerId,
     ports: Vec<Identifiers>,
     /// When it was heard last, authentically.
-    heard: Option<Instant>,
-    /// Until when it is passed over; stays set after that until it is heard.
+    pub(super) heard: Option<Instant>,
+    health: Health,
+    /// When it is tried again if there is no way to ask after it.
     dead_until: Option<Instant>,
+    /// The question whether it lives that is open.
+    pub(super) inquiry: Option<Inquiry>,
+    /// The questions that may still be answered.
+    pub(super) questions: Questions,
+    /// When the first request went out since it was heard last.
+    pub(super) unheard: Option<Instant>,
+    /// Whether it answers Status-Server, as far as is known.
+    pub(super) supports: Supports,
     /// Whose requests had no answer since it was heard last.
     silent: Vec<Identity>,
     /// How many slots are [`Slot::Waiting`].
@@ -66,25 +81,31 @@ pub(super) struct ServerState {
 impl ServerState {
     pub(super) const fn new(id: ServerId, server: Server) -> Self {
         Self {
+            supports: Supports::of(server.status),
             server,
             id,
             ports: Vec::new(),
             heard: None,
+            health: Health::Alive,
             dead_until: None,
+            inquiry: None,
+            questions: Questions::new(),
+            unheard: None,
             silent: Vec::new(),
             waiting: 0,
         }
     }
 
     /// Takes an identifier on the first socket that has one, on a new one, or from an answer that may never come.
-    pub(super) fn allocate(&mut self, request: RequestId, first: u8) -> Option<(Port, u8)> {
-        let allocated = self.find_free(request, first)?;
-        self.waiting = self.waiting.saturating_add(1);
+    pub(super) fn allocate(&mut self, slot: Slot, first: u8) -> Option<(Port, u8)> {
+        let allocated = self.find_free(slot, first)?;
+        if matches!(slot, Slot::Waiting(_)) {
+            self.waiting = self.waiting.saturating_add(1);
+        }
         Some(allocated)
     }
 
-    fn find_free(&mut self, request: RequestId, first: u8) -> Option<(Port, u8)> {
-        let slot = Slot::Waiting(request);
+    fn find_free(&mut self, slot: Slot, first: u8) -> Option<(Port, u8)> {
         for (number, port) in (0u16..).zip(&mut self.ports) {
             if let Some(identifier) = port.allocate(slot) {
                 return Some((self.port(number), identifier));
@@ -169,19 +190,28 @@ impl ServerState {
         self.waiting
     }
 
-    /// Returns whether it may be asked.
-    pub(super) fn is_eligible(&self, now: Instant) -> bool {
-        self.dead_until.is_none_or(|until| until <= now)
+    /// Returns what is known of it.
+    pub(super) const fn health(&self) -> Health {
+        self.health
+    }
+
+    /// Returns whether it may be asked about a log-in when `can_ask` says whether there is a way to ask after it.
+    pub(super) fn is_eligible(&self, now: Instant, can_ask: bool) -> bool {
+        match self.health {
+            Health::Alive | Health::Suspect => true,
+            Health::Recovering => false,
+            Health::Dead => !can_ask && self.dead_until.is_none_or(|until| until <= now),
+        }
     }
 
     /// Returns whether it is not known to be dead.
     pub(super) const fn is_alive(&self) -> bool {
-        self.dead_until.is_none()
+        self.health.is_alive()
     }
 
-    /// Returns until when it is passed over.
-    pub(super) const fn dead_until(&self) -> Option<Instant> {
-        self.dead_until
+    /// Returns how willingly it is asked when nobody lives: first those that come back.
+    pub(super) fn last_resort(&self) -> (bool, Option<Instant>) {
+        (self.health != Health::Recovering, self.dead_until)
     }
 
     /// Returns whether it was heard at or after `when`.
@@ -189,30 +219,37 @@ impl ServerState {
         self.heard.is_some_and(|heard| heard >= when)
     }
 
-    /// Notes an authentic reply; returns whether the server had been dead.
-    pub(super) fn hear(&mut self, now: Instant) -> bool {
+    /// Notes an authentic reply.
+    pub(super) fn hear(&mut self, now: Instant) {
         self.heard = Some(now);
+        self.unheard = None;
         self.silent.clear();
-        self.dead_until.take().is_some()
     }
 
-    /// Notes that it is known not to answer; returns whether it had been alive.
-    pub(super) fn die(&mut self, now: Instant, config: &Config) -> bool {
-        self.silent.clear();
-        self.dead_until.replace(now + config.dead_time).is_none()
+    /// Changes what is known; returns whether that is new.
+    pub(super) fn turn(&mut self, now: Instant, health: Health, config: &Config) -> bool {
+        match health {
+            Health::Dead => {
+                self.silent.clear();
+                self.dead_until = Some(now + config.dead_time);
+            }
+            Health::Alive => self.dead_until = None,
+            Health::Suspect | Health::Recovering => {}
+        }
+        core::mem::replace(&mut self.health, health) != health
     }
 
-    /// Notes a request without an answer; returns whether that makes the server dead, which it was not.
+    /// Notes a request without an answer; returns whether that makes the server dead.
     ///
     /// One person who never looks at the phone does not: with a second factor it takes two of them.
-    pub(super) fn miss(&mut self, now: Instant, user: &Identity, config: &Config) -> bool {
+    pub(super) fn miss(&mut self, user: &Identity, config: &Config) -> bool {
         self.silent.push(user.clone());
         let several = match config.patience {
             Patience::Machine { .. } => true,
             Patience::Mfa => self.silent.iter().any(|other| other != user),
         };
         if self.silent.len() >= MAX_SILENT && several {
-            return self.die(now, config);
+            return true;
         }
         if self.silent.len() > MAX_SILENT {
             self.silent.remove(0);

@@ -7,6 +7,7 @@ use super::*;
 use crate::aaa::{Identity, TunnelKind};
 
 mod belief;
+mod health;
 mod servers;
 
 const SECRET: &[u8] = b"secret";
@@ -27,6 +28,7 @@ fn client(servers: usize, change: impl FnOnce(&mut Config)) -> Client {
             .map(|n| Server {
                 name: format!("nps{n}"),
                 secret: SECRET.into(),
+                status: StatusServer::Off,
             })
             .collect(),
         mode: Mode::Failover,
@@ -35,6 +37,8 @@ fn client(servers: usize, change: impl FnOnce(&mut Config)) -> Client {
         patience: Patience::Mfa,
         dead_time: s(60),
         message_authenticator: Demand::Require,
+        probe_after: s(10),
+        probe: None,
     };
     change(&mut config);
     Client::new(config, Rng::from_seed(&[1; 32]))
@@ -121,7 +125,8 @@ fn finished(client: &mut Client) -> Option<Completion> {
         | Event::Retransmitted { .. }
         | Event::Late { .. }
         | Event::Unsigned { .. }
-        | Event::Health { .. } => None,
+        | Event::Health { .. }
+        | Event::Unexpected { .. } => None,
     });
     let first = all.next();
     assert!(all.next().is_none());

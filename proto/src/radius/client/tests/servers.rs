@@ -36,7 +36,7 @@ fn a_late_answer_is_counted_and_opens_nothing() {
     let (_, _, slow) = ask(&mut c, t, "bob");
     pass(&mut c, t + s(60));
     assert_eq!(result(&mut c), RadiusResult::ServerSilent);
-    for request in [&left, &slow] {
+    for (request, user) in [(&left, "alice"), (&slow, "bob")] {
         let forged = answer(request, Code::ACCESS_ACCEPT, b"wrong", |_| ());
         assert_eq!(
             c.handle_datagram(t + s(70), port, &forged),
@@ -48,7 +48,12 @@ fn a_late_answer_is_counted_and_opens_nothing() {
             events(&mut c),
             [Event::Late {
                 server: ServerId(0),
-                code: Code::ACCESS_ACCEPT
+                code: Code::ACCESS_ACCEPT,
+                login: Box::new(Login {
+                    user: Identity::new(user.as_bytes()).unwrap(),
+                    session: "0a2b3c4d".into(),
+                    correlation: None,
+                }),
             }]
         );
     }
@@ -93,7 +98,7 @@ fn a_refused_request_goes_to_a_server_that_lives() {
         .unwrap();
     assert!(events(&mut c).contains(&Event::Health {
         server: ServerId(0),
-        alive: true
+        health: Health::Alive
     }));
 }
 
@@ -143,6 +148,26 @@ fn a_server_that_restarts_is_tried_again_with_the_same_octets() {
 }
 
 #[test]
+fn a_restart_costs_nobody_the_login_who_waits_for_a_phone() {
+    let (t, mut c) = (start(), client(1, |_| ()));
+    let (_, port, early) = ask(&mut c, t, "alice");
+    pass(&mut c, t + s(30));
+    let (_, _, late) = ask(&mut c, t + s(30), "bob");
+    for n in 30..34 {
+        c.handle_unreachable(t + s(n), port);
+        let again = pass(&mut c, t + s(n + 1));
+        assert_eq!(again, [(port, early.clone()), (port, late.clone())]);
+    }
+    // It is back, and what was lost with it has been asked again; the scheduled copy still goes out.
+    assert_eq!(pass(&mut c, t + s(36)), [(port, late.clone())]);
+    for request in [early, late] {
+        c.handle_datagram(t + s(50), port, &accept(&request))
+            .unwrap();
+        assert_eq!(result(&mut c), RadiusResult::Accept);
+    }
+}
+
+#[test]
 fn one_person_who_looks_away_kills_no_server() {
     let (t, mut c) = (start(), client(2, |_| ()));
     let login = |c: &mut Client, at: u64, user: &str| {
@@ -162,8 +187,18 @@ fn one_person_who_looks_away_kills_no_server() {
 #[test]
 fn servers_take_turns_when_told_so() {
     let (t, mut c) = (start(), client(3, |c| c.mode = Mode::RoundRobin));
-    let turns: Vec<_> = (0..4).map(|_| ask(&mut c, t, "a").1.server.0).collect();
+    let turn = |c: &mut Client, user: &str| {
+        let (id, port, _) = ask(c, t, user);
+        (id, port.server.0)
+    };
+    let turns: Vec<_> = ["a", "b", "c", "d"].map(|user| turn(&mut c, user).1).into();
     assert_eq!(turns, [0, 1, 2, 0]);
+    // Whoever may have a prompt open gets no second one from another server, whether the client left or not.
+    assert_eq!(turn(&mut c, "A").1, 0);
+    let (id, server) = turn(&mut c, "e");
+    assert_eq!(server, 1);
+    c.abandon(t, id);
+    assert_eq!(turn(&mut c, "E").1, 1);
 }
 
 #[test]
@@ -172,7 +207,7 @@ fn the_answer_to_a_question_goes_to_who_asked() {
     let credentials = Credentials::Eap {
         user: Identity::new(b"alice").unwrap(),
         message: vec![2, 1, 0, 4],
-        state: Some(crate::aaa::Challenge {
+        state: Some(Challenge {
             eap: vec![],
             state: b"s".to_vec(),
             server: "nps2".into(),

@@ -1,0 +1,370 @@
+//! Brakes on guessing: a delay that grows with each failure, for one user from one source.
+//!
+//! Only failures of the same user *from the same source* slow anybody down, so that a stranger cannot lock a user out
+//! by failing in the user's name. The table has a fixed size and a key that nobody outside knows.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use causeway_proto::aaa::Identity;
+use metrics::{Counter, counter};
+
+/// The delay behind the first failure; it doubles with each.
+const FIRST: Duration = Duration::from_secs(1);
+/// The longest delay.
+const LONGEST: Duration = Duration::from_secs(30);
+/// For how long a failure counts.
+const MEMORY: Duration = Duration::from_secs(3600);
+/// So many prompts may be denied or run out within [`MEMORY`].
+const MAX_PROMPTS: usize = 6;
+/// The table: so many rows of so many places.
+const ROWS: usize = 4096;
+const PLACES: usize = 8;
+
+/// The brakes.
+#[derive(Debug)]
+pub(super) struct Brakes {
+    key: RandomState,
+    rows: Vec<Mutex<Vec<Entry>>>,
+    delayed: Counter,
+    refused: Counter,
+}
+
+/// What one user did from one source.
+#[derive(Debug)]
+struct Entry {
+    tag: u64,
+    failures: u32,
+    /// Attempts that have not ended: each counts as a failure until it has.
+    pending: u32,
+    next: Instant,
+    last: Instant,
+    /// When prompts were denied or ran out.
+    prompts: Vec<Instant>,
+}
+
+/// One attempt; dropping it takes it off the count of those that have not ended.
+#[derive(Debug)]
+pub(super) struct Attempt<'a> {
+    brakes: &'a Brakes,
+    hash: u64,
+    counted: bool,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ending {
+    /// The user is who it says.
+    Accepted,
+    /// Refused at once.
+    Rejected,
+    /// Refused after a person was asked.
+    Denied,
+    /// Nothing is known of the user.
+    Open,
+}
+
+/// Why an attempt is not made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Held {
+    /// Its turn would come behind its deadline.
+    TooSoon,
+    /// Too many prompts were denied.
+    TooManyPrompts,
+}
+
+impl Held {
+    /// Returns the line for the log.
+    pub(super) const fn explanation(self) -> &'static str {
+        match self {
+            Self::TooSoon => {
+                "too many failures of this user from this address: the next attempt is not due \
+                 before the client would give up"
+            }
+            Self::TooManyPrompts => {
+                "six prompts of this user were denied or ran out within an hour, all asked for \
+                 from this address: somebody may have the password"
+            }
+        }
+    }
+}
+
+impl Brakes {
+    pub(super) fn new() -> Self {
+        let action =
+            |word: &'static str| counter!("causeway_login_attempts_held_total", "action" => word);
+        Self {
+            key: RandomState::new(),
+            rows: (0..ROWS).map(|_| Mutex::default()).collect(),
+            delayed: action("delayed"),
+            refused: action("refused"),
+        }
+    }
+
+    /// Takes an attempt and returns when it may be made.
+    pub(super) fn take(
+        &self,
+        now: Instant,
+        user: &Identity,
+        source: IpAddr,
+        deadline: Instant,
+    ) -> Result<(Attempt<'_>, Instant), Held> {
+        let hash = self.hash(user, source);
+        let mut row = self.row(hash);
+        row.retain(|entry| entry.pending > 0 || now.saturating_duration_since(entry.last) < MEMORY);
+        let entry = place(&mut row, hash, now);
+        entry
+            .prompts
+            .retain(|when| now.saturating_duration_since(*when) < MEMORY);
+        if entry.prompts.len() >= MAX_PROMPTS {
+            self.refused.increment(1);
+            return Err(Held::TooManyPrompts);
+        }
+        let turn = entry.next.max(now);
+        if turn >= deadline {
+            self.refused.increment(1);
+            return Err(Held::TooSoon);
+        }
+        if turn > now {
+            self.delayed.increment(1);
+        }
+        // Those that come meanwhile queue up behind this one, as if it had failed.
+        entry.next = turn + delay(entry.failures.saturating_add(entry.pending));
+        entry.pending = entry.pending.saturating_add(1);
+        drop(row);
+        let attempt = Attempt {
+            brakes: self,
+            hash,
+            counted: true,
+        };
+        Ok((attempt, turn))
+    }
+
+    /// Takes a later round of an attempt, which does not count as one.
+    pub(super) fn resume(&self, user: &Identity, source: IpAddr) -> Attempt<'_> {
+        Attempt {
+            brakes: self,
+            hash: self.hash(user, source),
+            counted: false,
+        }
+    }
+
+    fn hash(&self, user: &Identity, source: IpAddr) -> u64 {
+        // A client of IPv6 has a whole network of addresses.
+        let source = match source.to_canonical() {
+            IpAddr::V4(address) => u128::from(address.to_bits()),
+            IpAddr::V6(address) => address.to_bits() >> 64 << 64,
+        };
+        self.key.hash_one((super::canonical(user), source))
+    }
+
+    fn row(&self, hash: u64) -> MutexGuard<'_, Vec<Entry>> {
+        let place = usize::try_from(hash).unwrap_or(usize::MAX) & (ROWS - 1);
+        #[expect(clippy::indexing_slicing, reason = "the mask is the length less one")]
+        self.rows[place]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Attempt<'_> {
+    /// Notes how it ended.
+    pub(super) fn end(self, now: Instant, ending: Ending) {
+        let mut row = self.brakes.row(self.hash);
+        match ending {
+            Ending::Open => {}
+            Ending::Accepted => {
+                for entry in row.iter_mut().filter(|entry| entry.tag == self.hash) {
+                    (entry.failures, entry.next) = (0, now);
+                    entry.prompts.clear();
+                }
+            }
+            Ending::Rejected | Ending::Denied => {
+                let entry = place(&mut row, self.hash, now);
+                entry.next = entry.next.max(now + delay(entry.failures));
+                entry.failures = entry.failures.saturating_add(1);
+                entry.last = now;
+                if ending == Ending::Denied && entry.prompts.len() < MAX_PROMPTS {
+                    entry.prompts.push(now);
+                }
+            }
+        }
+        // The lock goes before `self` does, which takes it again.
+        drop(row);
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.counted {
+            return;
+        }
+        let mut row = self.brakes.row(self.hash);
+        for entry in row.iter_mut().filter(|entry| entry.tag == self.hash) {
+            entry.pending = entry.pending.saturating_sub(1);
+        }
+        row.retain(|entry| entry.pending > 0 || entry.failures > 0);
+    }
+}
+
+/// Returns the delay behind one more failure.
+fn delay(failures: u32) -> Duration {
+    FIRST.saturating_mul(1 << failures.min(5)).min(LONGEST)
+}
+
+/// Returns the entry of a user and source, a new one in the place of whoever has done least if there is none.
+fn place(row: &mut Vec<Entry>, tag: u64, now: Instant) -> &mut Entry {
+    let found = row.iter().position(|entry| entry.tag == tag);
+    let place = found.unwrap_or_else(|| {
+        if row.len() >= PLACES {
+            let least = (0..row.len())
+                .min_by_key(|place| row.get(*place).map(|entry| (entry.failures, entry.last)));
+            row.swap_remove(least.unwrap_or(0));
+        }
+        row.push(Entry {
+            tag,
+            failures: 0,
+            pending: 0,
+            next: now,
+            last: now,
+            prompts: Vec::new(),
+        });
+        row.len().saturating_sub(1)
+    });
+    #[expect(clippy::indexing_slicing, reason = "it was found or pushed there")]
+    &mut row[place]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7));
+    const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 9));
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn name(user: &str) -> Identity {
+        Identity::new(user.as_bytes()).unwrap()
+    }
+
+    /// Attempts and ends so at once; returns how long it had to wait.
+    fn attempt(brakes: &Brakes, now: Instant, source: IpAddr, ending: Ending) -> Duration {
+        let deadline = now + s(58);
+        let (attempt, turn) = brakes.take(now, &name("alice"), source, deadline).unwrap();
+        attempt.end(turn, ending);
+        turn - now
+    }
+
+    #[test]
+    fn the_delay_doubles_to_thirty_seconds_and_a_success_ends_it() {
+        let (brakes, mut now) = (Brakes::new(), Instant::now());
+        for expected in [0, 1, 2, 4, 8, 16, 30, 30] {
+            let waited = attempt(&brakes, now, HERE, Ending::Rejected);
+            assert_eq!(waited, s(expected));
+            now += waited;
+        }
+        assert_eq!(attempt(&brakes, now + s(31), HERE, Ending::Accepted), s(0));
+        assert_eq!(attempt(&brakes, now + s(32), HERE, Ending::Accepted), s(0));
+    }
+
+    #[test]
+    fn a_stranger_slows_nobody_but_itself() {
+        let (brakes, mut at) = (Brakes::new(), Instant::now());
+        for n in 0..50 {
+            let ending = if n < 5 {
+                Ending::Denied
+            } else {
+                Ending::Rejected
+            };
+            at += attempt(&brakes, at, THERE, ending);
+        }
+        assert_eq!(attempt(&brakes, at, HERE, Ending::Accepted), s(0));
+    }
+
+    #[test]
+    fn attempts_at_the_same_time_queue_up() {
+        let (brakes, now) = (Brakes::new(), Instant::now());
+        let mut turns = Vec::new();
+        let mut attempts = Vec::new();
+        loop {
+            match brakes.take(now, &name("Alice"), HERE, now + s(58)) {
+                Ok((attempt, turn)) => {
+                    turns.push((turn - now).as_secs());
+                    attempts.push(attempt);
+                }
+                Err(held) => {
+                    assert_eq!(held, Held::TooSoon);
+                    break;
+                }
+            }
+        }
+        assert_eq!(turns, [0, 1, 3, 7, 15, 31]);
+        drop(attempts);
+        assert!(brakes.rows.iter().all(|row| row.lock().unwrap().is_empty()));
+    }
+
+    #[test]
+    fn six_prompts_denied_within_an_hour_are_enough() {
+        let (brakes, mut now) = (Brakes::new(), Instant::now());
+        let first = now;
+        for _ in 0..6 {
+            now += s(60);
+            attempt(&brakes, now, HERE, Ending::Denied);
+        }
+        now += s(60);
+        let held = brakes.take(now, &name("ALICE"), HERE, now + s(58)).err();
+        assert_eq!(held, Some(Held::TooManyPrompts));
+        // Only from there.
+        assert_eq!(attempt(&brakes, now, THERE, Ending::Accepted), s(0));
+        // An hour later one is forgotten.
+        attempt(&brakes, first + s(3661), HERE, Ending::Denied);
+        let now = first + s(3700);
+        assert!(brakes.take(now, &name("alice"), HERE, now + s(58)).is_err());
+    }
+
+    #[test]
+    fn addresses_of_one_network_are_one_source() {
+        let (brakes, now) = (Brakes::new(), Instant::now());
+        let v6 = |text: &str| text.parse().unwrap();
+        attempt(&brakes, now, v6("2001:db8:1:2::3"), Ending::Rejected);
+        assert_eq!(
+            attempt(&brakes, now, v6("2001:db8:1:2:4::5"), Ending::Open),
+            s(1)
+        );
+        assert_eq!(
+            attempt(&brakes, now, v6("2001:db8:1:3::3"), Ending::Open),
+            s(0)
+        );
+        attempt(&brakes, now, HERE, Ending::Rejected);
+        assert_eq!(
+            attempt(&brakes, now, v6("::ffff:198.51.100.7"), Ending::Open),
+            s(1)
+        );
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_keeps_those_that_failed_most() {
+        let (brakes, now) = (Brakes::new(), Instant::now());
+        let mut at = now;
+        for _ in 0..5 {
+            at += attempt(&brakes, at, HERE, Ending::Rejected);
+        }
+        for n in 0..100_000 {
+            let user = name(&format!("user{n}"));
+            let (attempt, _) = brakes.take(at, &user, THERE, at + s(58)).unwrap();
+            attempt.end(at, Ending::Rejected);
+        }
+        let kept: usize = brakes
+            .rows
+            .iter()
+            .map(|row| row.lock().unwrap().len())
+            .sum();
+        assert!(kept <= ROWS * PLACES);
+        assert!(attempt(&brakes, at, HERE, Ending::Open) >= s(16));
+    }
+}

@@ -1,0 +1,348 @@
+//! The push guard: a user has at most one prompt open on the phone.
+//!
+//! A prompt may be open for as long as a request waits for its answer, and, when its client has left, until the answer
+//! comes late or the window ends: the phone does not learn that the client has gone. Between the rounds of an EAP
+//! conversation nothing waits, so rounds never block each other.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use causeway_proto::aaa::Identity;
+use metrics::{Counter, counter};
+use tokio::sync::Notify;
+use tokio::time::timeout_at;
+
+/// For so many users it is known that a prompt may be open; beyond, nobody is held back.
+const MAX_USERS: usize = 65_536;
+
+/// What happens to a second log-in of a user whose prompt is open.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum DuplicatePolicy {
+    /// It waits until the first has ended.
+    Wait,
+    /// It is refused.
+    Refuse,
+    /// It goes on, and causes a second prompt.
+    Allow,
+}
+
+/// `[radius.duplicate_logins]`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DuplicateLogins {
+    /// What happens.
+    pub policy: DuplicatePolicy,
+    /// For how long a prompt may stay open behind a client that has left, from the start of its log-in.
+    pub window: Duration,
+}
+
+impl Default for DuplicateLogins {
+    fn default() -> Self {
+        Self {
+            policy: DuplicatePolicy::Wait,
+            window: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The guard.
+#[derive(Debug)]
+pub(super) struct Guard {
+    settings: DuplicateLogins,
+    open: Mutex<HashMap<Vec<u8>, Open>>,
+    waited: Counter,
+    refused: Counter,
+}
+
+/// A prompt that may be open.
+#[derive(Debug)]
+struct Open {
+    /// Which session asked.
+    session: String,
+    /// Until when it counts; `None` while its request waits.
+    until: Option<Instant>,
+    ended: Arc<Notify>,
+}
+
+/// The right to have a prompt open. Dropping it without [`Place::close`] leaves the prompt open until the window ends.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    guard: &'a Guard,
+    user: Option<Vec<u8>>,
+    since: Instant,
+}
+
+/// Another log-in of this user has its prompt open.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Occupied;
+
+impl Guard {
+    pub(super) fn new(settings: DuplicateLogins) -> Self {
+        let action = |word: &'static str| counter!("causeway_radius_duplicate_logins_suppressed_total", "action" => word);
+        Self {
+            settings,
+            open: Mutex::default(),
+            waited: action("waited"),
+            refused: action("refused"),
+        }
+    }
+
+    /// Waits until no prompt of this user is open, or says that one is.
+    pub(super) async fn enter(
+        &self,
+        user: &Identity,
+        session: &str,
+        deadline: Instant,
+    ) -> Result<Place<'_>, Occupied> {
+        let key = super::canonical(user);
+        let mut counted = false;
+        loop {
+            let now = Instant::now();
+            let (ended, until) = match self.try_enter(&key, session, now) {
+                Ok(place) => return Ok(place),
+                Err(held) => held,
+            };
+            match self.settings.policy {
+                DuplicatePolicy::Wait => {
+                    if !counted {
+                        counted = true;
+                        self.waited.increment(1);
+                    }
+                }
+                DuplicatePolicy::Refuse | DuplicatePolicy::Allow => {
+                    self.refused.increment(1);
+                    return Err(Occupied);
+                }
+            }
+            if now >= deadline {
+                return Err(Occupied);
+            }
+            let wake = until.map_or(deadline, |until| until.min(deadline));
+            // Whichever comes first, the next round looks again.
+            drop(timeout_at(wake.into(), wait(ended)).await);
+        }
+    }
+
+    /// Ends a prompt whose late answer has come.
+    pub(super) fn answered_late(&self, user: &Identity, session: &str) {
+        let mut open = self.lock();
+        let key = super::canonical(user);
+        // Whoever has entered since has a prompt of its own.
+        if open
+            .get(&key)
+            .is_some_and(|entry| entry.until.is_some() && entry.session == session)
+            && let Some(entry) = open.remove(&key)
+        {
+            entry.ended.notify_waiters();
+        }
+    }
+
+    /// Returns how many prompts may be open.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn try_enter(
+        &self,
+        key: &[u8],
+        session: &str,
+        now: Instant,
+    ) -> Result<Place<'_>, (tokio::sync::futures::OwnedNotified, Option<Instant>)> {
+        let place = |user| Place {
+            guard: self,
+            user,
+            since: now,
+        };
+        if self.settings.policy == DuplicatePolicy::Allow {
+            return Ok(place(None));
+        }
+        let mut open = self.lock();
+        if let Some(entry) = open.get(key)
+            && entry.until.is_none_or(|until| until > now)
+            && entry.session != session
+        {
+            // It is woken from now on, so no end can be missed.
+            return Err((entry.ended.clone().notified_owned(), entry.until));
+        }
+        if open.len() >= MAX_USERS && !open.contains_key(key) {
+            open.retain(|_, entry| entry.until.is_none_or(|until| until > now));
+            if open.len() >= MAX_USERS {
+                return Ok(place(None));
+            }
+        }
+        let ended = open.remove(key).map(|entry| entry.ended);
+        open.insert(
+            key.to_vec(),
+            Open {
+                session: session.to_owned(),
+                until: None,
+                ended: ended.unwrap_or_default(),
+            },
+        );
+        Ok(place(Some(key.to_vec())))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<u8>, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place<'_> {
+    /// The server has answered, or nobody has seen the request: no prompt is open any more.
+    pub(super) fn close(mut self) {
+        if let Some(user) = self.user.take()
+            && let Some(entry) = self.guard.lock().remove(&user)
+        {
+            entry.ended.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(user) = self.user.take()
+            && let Some(entry) = self.guard.lock().get_mut(&user)
+        {
+            entry.until = Some(self.since + self.guard.settings.window);
+            // Whoever waits learns until when.
+            entry.ended.notify_waiters();
+        }
+    }
+}
+
+async fn wait(ended: tokio::sync::futures::OwnedNotified) {
+    ended.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard(policy: DuplicatePolicy, window: u64) -> Guard {
+        Guard::new(DuplicateLogins {
+            policy,
+            window: Duration::from_millis(window),
+        })
+    }
+
+    fn name(user: &str) -> Identity {
+        Identity::new(user.as_bytes()).unwrap()
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(30)
+    }
+
+    #[tokio::test]
+    async fn a_second_login_waits_for_the_end_of_the_first() {
+        let guard = guard(DuplicatePolicy::Wait, 60_000);
+        let first = guard.enter(&name("alice"), "1", soon()).await.unwrap();
+        guard
+            .enter(&name("bob"), "2", soon())
+            .await
+            .unwrap()
+            .close();
+        // Servers do not look at case, so neither does the guard.
+        let alice = name("ALICE");
+        let mut second = Box::pin(guard.enter(&alice, "3", soon()));
+        assert!(futures_pending(second.as_mut()).await);
+        first.close();
+        second.await.unwrap().close();
+        assert_eq!(guard.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn only_one_of_many_enters_at_a_time() {
+        let guard = Arc::new(guard(DuplicatePolicy::Wait, 60_000));
+        let inside = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..20 {
+            let (guard, inside) = (guard.clone(), inside.clone());
+            tasks.spawn(async move {
+                let alice = name("alice");
+                let place = guard.enter(&alice, &n.to_string(), soon()).await.unwrap();
+                assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                tokio::task::yield_now().await;
+                inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                place.close();
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
+        }
+        assert_eq!(guard.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_left_leaves_its_prompt_open_until_the_window_ends() {
+        let guard = guard(DuplicatePolicy::Refuse, 60_000);
+        drop(guard.enter(&name("alice"), "1", soon()).await.unwrap());
+        let refused = guard.enter(&name("alice"), "2", soon()).await;
+        assert_eq!(refused.err(), Some(Occupied));
+        // A late answer ends it, if it is to that log-in.
+        guard.answered_late(&name("alice"), "7");
+        assert!(guard.enter(&name("alice"), "2", soon()).await.is_err());
+        guard.answered_late(&name("Alice"), "1");
+        let second = guard.enter(&name("alice"), "2", soon()).await.unwrap();
+        // It has a prompt of its own; a late answer to the first changes nothing.
+        guard.answered_late(&name("alice"), "1");
+        assert!(guard.enter(&name("alice"), "3", soon()).await.is_err());
+        second.close();
+
+        let guard = self::guard(DuplicatePolicy::Wait, 40);
+        drop(guard.enter(&name("alice"), "1", soon()).await.unwrap());
+        guard
+            .enter(&name("alice"), "2", soon())
+            .await
+            .unwrap()
+            .close();
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_too_long_is_refused() {
+        let guard = guard(DuplicatePolicy::Wait, 60_000);
+        let _first = guard.enter(&name("alice"), "1", soon()).await.unwrap();
+        let deadline = Instant::now() + Duration::from_millis(30);
+        let refused = guard.enter(&name("alice"), "2", deadline).await;
+        assert_eq!(refused.err(), Some(Occupied));
+    }
+
+    #[tokio::test]
+    async fn rounds_of_one_conversation_pass_and_allow_holds_nobody() {
+        let guard = guard(DuplicatePolicy::Refuse, 60_000);
+        let first = guard.enter(&name("alice"), "1", soon()).await.unwrap();
+        first.close();
+        drop(guard.enter(&name("alice"), "1", soon()).await.unwrap());
+        guard
+            .enter(&name("alice"), "1", soon())
+            .await
+            .unwrap()
+            .close();
+
+        let guard = self::guard(DuplicatePolicy::Allow, 60_000);
+        let _first = guard.enter(&name("alice"), "1", soon()).await.unwrap();
+        guard
+            .enter(&name("alice"), "2", soon())
+            .await
+            .unwrap()
+            .close();
+        assert_eq!(guard.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_table_is_bounded() {
+        let guard = guard(DuplicatePolicy::Refuse, 60_000);
+        for n in 0..=MAX_USERS {
+            let user = name(&n.to_string());
+            drop(guard.enter(&user, "1", soon()).await.unwrap());
+        }
+        assert_eq!(guard.len(), MAX_USERS);
+    }
+
+    async fn futures_pending<F: Future + Unpin>(future: F) -> bool {
+        tokio::time::timeout(Duration::from_millis(20), future)
+            .await
+            .is_err()
+    }
+}

@@ -1,0 +1,365 @@
+//! RADIUS over TLS (RFC 6614): one connection for each of the machine's ports, so each has 256 identifiers of its own.
+//!
+//! A connection is made when there is something to send. When it breaks, what had no answer goes out again on the new
+//! one, the same octets. When no connection can be made, everything in flight is given back as unreachable, so that the
+//! machine decides where it goes, and nothing of it is sent by surprise later.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use causeway_proto::radius::{MAX_LEN, MIN_LEN, Port};
+use rustls::pki_types::pem::{self, PemObject as _};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use thiserror::Error;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::Server;
+use super::sockets::Arrival;
+
+/// How long a connection may take to be made, and a write to be taken.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a server that cannot be reached is left alone, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A connection that ends sooner, without an answer, is as good as none.
+const SHORT: Duration = Duration::from_secs(1);
+/// For how long an answer may come: nobody waits longer.
+const LIFETIME: Duration = Duration::from_secs(180);
+
+/// How a server is reached over TLS.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    name: ServerName<'static>,
+    config: Arc<ClientConfig>,
+}
+
+impl PartialEq for Tls {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && Arc::ptr_eq(&self.config, &other.config)
+    }
+}
+
+impl Eq for Tls {}
+
+/// Why no TLS settings could be made.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file is no PEM.
+    #[error(transparent)]
+    Pem(#[from] pem::Error),
+    /// A certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+    /// The file of authorities has none.
+    #[error("there is no certificate of an authority")]
+    NoAuthority,
+    /// The name is none.
+    #[error("{0:?} is no name of a server")]
+    Name(String),
+}
+
+impl Tls {
+    /// Believes servers whose certificate is of an authority in `ca` and for `name`; shows `identity`, a chain and its
+    /// key, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// When something cannot be read or used.
+    pub fn from_pem(
+        ca: &[u8],
+        identity: Option<(&[u8], &[u8])>,
+        name: &str,
+    ) -> Result<Self, TlsError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(ca) {
+            roots.add(certificate?)?;
+        }
+        if roots.is_empty() {
+            return Err(TlsError::NoAuthority);
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots);
+        let config = match identity {
+            Some((chain, key)) => {
+                let chain = CertificateDer::pem_slice_iter(chain).collect::<Result<Vec<_>, _>>()?;
+                builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key)?)?
+            }
+            None => builder.with_no_client_auth(),
+        };
+        let name =
+            ServerName::try_from(name.to_owned()).map_err(|_| TlsError::Name(name.to_owned()))?;
+        Ok(Self {
+            name,
+            config: Arc::new(config),
+        })
+    }
+}
+
+/// What has been sent under each identifier.
+#[derive(Debug, Default)]
+struct Flight(BTreeMap<u8, Sent>);
+
+#[derive(Debug)]
+struct Sent {
+    when: Instant,
+    datagram: Vec<u8>,
+    answered: bool,
+}
+
+impl Flight {
+    /// Adds a request and returns it if it is to be sent, which a copy is not: TLS loses nothing.
+    ///
+    /// A copy may come even behind the answer, when the machine has not seen that yet.
+    fn add(&mut self, datagram: Vec<u8>) -> Option<&[u8]> {
+        let identifier = *datagram.get(1)?;
+        if self
+            .0
+            .get(&identifier)
+            .is_some_and(|sent| sent.datagram == datagram)
+        {
+            return None;
+        }
+        let sent = Sent {
+            when: Instant::now(),
+            datagram,
+            answered: false,
+        };
+        self.0.insert(identifier, sent);
+        self.0.get(&identifier).map(|sent| &*sent.datagram)
+    }
+
+    fn answered(&mut self, reply: &[u8]) {
+        if let Some(sent) = reply.get(1).and_then(|id| self.0.get_mut(id)) {
+            sent.answered = true;
+        }
+    }
+
+    /// Returns what still waits for an answer.
+    fn waiting(&self) -> impl Iterator<Item = &[u8]> {
+        self.0
+            .values()
+            .filter(|sent| !sent.answered)
+            .map(|sent| &*sent.datagram)
+    }
+
+    fn forget_old(&mut self) {
+        self.0.retain(|_, sent| sent.when.elapsed() < LIFETIME);
+    }
+}
+
+/// Why a connection has ended.
+enum End {
+    /// It broke.
+    Broken,
+    /// Nobody will send anything any more.
+    Closed,
+}
+
+/// One of the machine's ports.
+pub(super) struct Link {
+    pub(super) server: Server,
+    pub(super) tls: Tls,
+    pub(super) port: Port,
+    pub(super) orders: mpsc::Receiver<Vec<u8>>,
+    pub(super) arrivals: mpsc::Sender<Arrival>,
+}
+
+impl Link {
+    /// Carries requests and answers until the machine is gone.
+    pub(super) async fn run(mut self) {
+        let mut flight = Flight::default();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            flight.forget_old();
+            if flight.waiting().next().is_none() {
+                match self.orders.recv().await {
+                    Some(datagram) => drop(flight.add(datagram).map(|_| ())),
+                    None => return,
+                }
+            }
+            let mut heard = false;
+            let mut made = None;
+            let ended = match timeout(PATIENCE, self.connect()).await {
+                Ok(Ok(stream)) => {
+                    made = Some(Instant::now());
+                    self.carry(stream, &mut flight, &mut heard).await
+                }
+                Ok(Err(error)) => Err(error),
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            };
+            match ended {
+                Ok(End::Closed) => return,
+                Ok(End::Broken) => {
+                    tracing::debug!(radius.server = self.server.name, "RADIUS connection ended");
+                }
+                Err(error) => {
+                    tracing::debug!(radius.server = self.server.name, %error, "no RADIUS connection");
+                }
+            }
+            if heard || made.is_some_and(|made| made.elapsed() >= SHORT) {
+                pause = FIRST_PAUSE;
+                continue;
+            }
+            flight.0.clear();
+            if !self.refuse_for(pause).await {
+                return;
+            }
+            pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Gives everything back for a while; returns whether the machine is still there.
+    async fn refuse_for(&mut self, pause: Duration) -> bool {
+        let mut wait = std::pin::pin!(sleep(pause));
+        loop {
+            if self
+                .arrivals
+                .send(Arrival::Unreachable(self.port))
+                .await
+                .is_err()
+            {
+                return false;
+            }
+            tokio::select! {
+                () = &mut wait => return true,
+                order = self.orders.recv() => if order.is_none() {
+                    return false;
+                },
+            }
+        }
+    }
+
+    async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
+        let endpoint = self.server.endpoint();
+        let socket = if endpoint.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        socket.bind(self.server.bind_address())?;
+        socket.set_keepalive(true)?;
+        let stream = socket.connect(endpoint).await?;
+        stream.set_nodelay(true)?;
+        let connector = TlsConnector::from(Arc::clone(&self.tls.config));
+        connector.connect(self.tls.name.clone(), stream).await
+    }
+
+    /// Sends what is in flight, then carries both ways.
+    async fn carry(
+        &mut self,
+        mut stream: TlsStream<TcpStream>,
+        flight: &mut Flight,
+        heard: &mut bool,
+    ) -> io::Result<End> {
+        for datagram in flight.waiting() {
+            write(&mut stream, datagram).await?;
+        }
+        let mut buffer = Vec::new();
+        loop {
+            tokio::select! {
+                order = self.orders.recv() => match order {
+                    Some(datagram) => {
+                        if let Some(datagram) = flight.add(datagram) {
+                            write(&mut stream, datagram).await?;
+                        }
+                    }
+                    None => return Ok(End::Closed),
+                },
+                read = stream.read_buf(&mut buffer) => {
+                    if read? == 0 {
+                        return Ok(End::Broken);
+                    }
+                    while let Some(reply) = next_packet(&mut buffer)? {
+                        *heard = true;
+                        flight.answered(&reply);
+                        let arrival = Arrival::Datagram(self.port, reply);
+                        if self.arrivals.send(arrival).await.is_err() {
+                            return Ok(End::Closed);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn write(stream: &mut TlsStream<TcpStream>, datagram: &[u8]) -> io::Result<()> {
+    let written = timeout(PATIENCE, async {
+        stream.write_all(datagram).await?;
+        stream.flush().await
+    });
+    written.await.map_err(|_| io::ErrorKind::TimedOut)?
+}
+
+/// Takes one packet off the front; its own length field says where it ends.
+fn next_packet(buffer: &mut Vec<u8>) -> io::Result<Option<Vec<u8>>> {
+    let Some(&[high, low]) = buffer.get(2..4) else {
+        return Ok(None);
+    };
+    let len = usize::from(u16::from_be_bytes([high, low]));
+    if !(MIN_LEN..=MAX_LEN).contains(&len) {
+        // Where the next one begins cannot be known.
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    if buffer.len() < len {
+        return Ok(None);
+    }
+    let rest = buffer.split_off(len);
+    Ok(Some(std::mem::replace(buffer, rest)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet(identifier: u8, len: u16) -> Vec<u8> {
+        let mut bytes = vec![2, identifier];
+        bytes.extend(len.to_be_bytes());
+        bytes.resize(len.into(), 7);
+        bytes
+    }
+
+    #[test]
+    fn packets_are_cut_by_their_length() {
+        let whole = [packet(1, 20), packet(2, 4096), packet(3, 38)].concat();
+        for step in [1, 7, 4000, 5000] {
+            let (mut buffer, mut seen) = (Vec::new(), Vec::new());
+            for part in whole.chunks(step) {
+                buffer.extend(part);
+                while let Some(packet) = next_packet(&mut buffer).unwrap() {
+                    seen.push((packet[1], packet.len()));
+                }
+            }
+            assert_eq!(seen, [(1, 20), (2, 4096), (3, 38)]);
+            assert!(buffer.is_empty());
+        }
+        for len in [0, 19, 4097, 65_535] {
+            let mut bytes = packet(1, 20);
+            bytes[2..4].copy_from_slice(&u16::to_be_bytes(len));
+            assert!(next_packet(&mut bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn a_copy_is_not_sent_again_on_the_same_connection() {
+        let mut flight = Flight::default();
+        assert!(flight.add(packet(1, 20)).is_some());
+        assert!(flight.add(packet(1, 20)).is_none());
+        // Another request under the same identifier: nobody waits for the first any more.
+        assert!(flight.add(packet(1, 21)).is_some());
+        assert_eq!(flight.waiting().count(), 1);
+        flight.answered(&packet(1, 30));
+        assert_eq!(flight.waiting().count(), 0);
+        assert!(flight.add(packet(1, 21)).is_none(), "behind its answer");
+    }
+}

@@ -1,0 +1,304 @@
+//! RADIUS over TLS (RFC 6614) against a server with rustls.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use causeway::radius::{Config, RadiusResult, Reply, Server, StatusServer, Tls, Transport};
+use causeway_proto::aaa::{Applicant, Credentials, Identity, TunnelKind};
+use causeway_proto::radius::authenticator::{
+    EMPTY_MESSAGE_AUTHENTICATOR, MessageAuthenticator, sign_reply, verify_message_authenticator,
+};
+use causeway_proto::radius::{AttributeList, AttributeType, Code, Packet};
+use causeway_proto::wire::Decode;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+const SECRET: &[u8] = b"radsec";
+
+/// Who signs for whom.
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// Returns a certificate for this name, and its key.
+    fn issue(&self, name: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.0).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+}
+
+/// What the server saw and does.
+#[derive(Default)]
+struct Book {
+    connections: usize,
+    /// Every request with the connection that it came over.
+    requests: Vec<(usize, Vec<u8>)>,
+    /// The user at whose request the connection breaks, once.
+    breaks_at: Option<Vec<u8>>,
+    /// Answers in pieces of this size.
+    piece: usize,
+}
+
+struct TestServer {
+    address: SocketAddr,
+    book: Arc<Mutex<Book>>,
+}
+
+impl TestServer {
+    async fn start(authority: &Authority) -> Self {
+        let mut roots = RootCertStore::empty();
+        let ca = authority.pem();
+        roots
+            .add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap())
+            .unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+                .build()
+                .unwrap();
+        let (certificate, key) = authority.issue("radius.example.com");
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(
+                vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()],
+                PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap(),
+            )
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let book = Arc::new(Mutex::new(Book {
+            piece: usize::MAX,
+            ..Book::default()
+        }));
+        tokio::spawn({
+            let book = book.clone();
+            async move {
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    let (acceptor, book) = (acceptor.clone(), book.clone());
+                    tokio::spawn(async move {
+                        if let Ok(stream) = acceptor.accept(stream).await {
+                            // The client may break it off.
+                            let _ = serve(stream, &book).await;
+                        }
+                    });
+                }
+            }
+        });
+        Self { address, book }
+    }
+
+    fn client(&self, authority: &Authority, identity: Option<&Authority>) -> Transport {
+        let identity = identity.map(|issuer| issuer.issue("gateway.example.com"));
+        let tls = Tls::from_pem(
+            authority.pem().as_bytes(),
+            identity.as_ref().map(|(c, k)| (c.as_bytes(), k.as_bytes())),
+            "radius.example.com",
+        );
+        let config = Config {
+            servers: vec![Server {
+                name: "cloud".into(),
+                address: self.address.ip(),
+                auth_port: self.address.port(),
+                secret: SECRET.into(),
+                source: None,
+                status: StatusServer::Off,
+                tls: Some(tls.unwrap()),
+            }],
+            // Copies would go out all the time, if TLS needed any.
+            retransmit: (1..40).map(|n| Duration::from_millis(50 * n)).collect(),
+            ..Config::default()
+        };
+        let (transport, driver) = Transport::new(config).unwrap();
+        tokio::spawn(driver.run());
+        transport
+    }
+}
+
+async fn serve(
+    mut stream: tokio_rustls::server::TlsStream<tokio::net::TcpStream>,
+    book: &Mutex<Book>,
+) -> std::io::Result<()> {
+    let connection = {
+        let mut book = book.lock().unwrap();
+        book.connections += 1;
+        book.connections
+    };
+    loop {
+        let mut request = vec![0; 4];
+        stream.read_exact(&mut request).await?;
+        let len = u16::from_be_bytes([request[2], request[3]]).into();
+        request.resize(len, 0);
+        stream.read_exact(&mut request[4..]).await?;
+        let packet = Packet::decode_exact(&request).unwrap();
+        let authentic = verify_message_authenticator(&packet, &packet.authenticator, SECRET);
+        assert_eq!(authentic, Ok(MessageAuthenticator::Verified));
+        let user = packet
+            .attributes()
+            .map(Result::unwrap)
+            .find(|a| a.kind == AttributeType::USER_NAME);
+        let user = user.unwrap().value.to_vec();
+        let piece = {
+            let mut book = book.lock().unwrap();
+            book.requests.push((connection, request.clone()));
+            if book.breaks_at.as_ref() == Some(&user) {
+                book.breaks_at = None;
+                return Ok(());
+            }
+            book.piece
+        };
+        let code = if user.starts_with(b"user") {
+            Code::ACCESS_ACCEPT
+        } else {
+            Code::ACCESS_REJECT
+        };
+        let mut list = AttributeList::new();
+        list.push(
+            AttributeType::MESSAGE_AUTHENTICATOR,
+            &EMPTY_MESSAGE_AUTHENTICATOR,
+        );
+        let attributes = list.finish().unwrap();
+        let (identifier, authenticator) = (packet.identifier, &packet.authenticator);
+        let reply = sign_reply(code, identifier, attributes, authenticator, SECRET).unwrap();
+        for part in reply.chunks(piece.min(reply.len())) {
+            stream.write_all(part).await?;
+            stream.flush().await?;
+        }
+    }
+}
+
+async fn ask(transport: &Transport, user: &str) -> Reply {
+    let applicant = Applicant {
+        tunnel: TunnelKind::Sstp,
+        remote: "198.51.100.7:50123".parse().unwrap(),
+        local: "203.0.113.4:443".parse().unwrap(),
+        session: "0a2b3c4d".into(),
+        nas_port: 7,
+        correlation: None,
+        ras_client_version: None,
+        ras_client_name: None,
+        connect_info: None,
+        mtu: 1500,
+    };
+    let credentials = Credentials::Pap {
+        user: Identity::new(user.as_bytes()).unwrap(),
+        password: b"wonderland".as_slice().into(),
+    };
+    let deadline = Instant::now() + Duration::from_secs(58);
+    transport
+        .request(&applicant, credentials, deadline)
+        .await
+        .unwrap()
+}
+
+async fn result(transport: &Transport, user: &str) -> RadiusResult {
+    ask(transport, user).await.completion.result
+}
+
+#[tokio::test]
+async fn logins_go_over_one_connection() {
+    let authority = Authority::new();
+    let server = TestServer::start(&authority).await;
+    let client = server.client(&authority, Some(&authority));
+    assert_eq!(result(&client, "user1").await, RadiusResult::Accept);
+    assert_eq!(result(&client, "mallory").await, RadiusResult::RejectFast);
+    server.book.lock().unwrap().piece = 3;
+    assert_eq!(result(&client, "user2").await, RadiusResult::Accept);
+    let book = server.book.lock().unwrap();
+    assert_eq!((book.connections, book.requests.len()), (1, 3));
+}
+
+#[tokio::test]
+async fn each_connection_has_its_own_identifiers() {
+    let authority = Authority::new();
+    let server = TestServer::start(&authority).await;
+    let client = server.client(&authority, Some(&authority));
+    let mut all = tokio::task::JoinSet::new();
+    for n in 0..300 {
+        let client = client.clone();
+        all.spawn(async move { result(&client, &format!("user{n}")).await });
+    }
+    while let Some(result) = all.join_next().await {
+        assert_eq!(result.unwrap(), RadiusResult::Accept);
+    }
+    let book = server.book.lock().unwrap();
+    assert_eq!(book.requests.len(), 300, "nothing is sent twice");
+    assert!((1..=2).contains(&book.connections));
+}
+
+#[tokio::test]
+async fn what_was_in_flight_goes_out_again_on_a_new_connection() {
+    let authority = Authority::new();
+    let server = TestServer::start(&authority).await;
+    let client = server.client(&authority, Some(&authority));
+    assert_eq!(result(&client, "user1").await, RadiusResult::Accept);
+    server.book.lock().unwrap().breaks_at = Some(b"user2".to_vec());
+    assert_eq!(result(&client, "user2").await, RadiusResult::Accept);
+    let book = server.book.lock().unwrap();
+    let mut copies: HashMap<&Vec<u8>, Vec<usize>> = HashMap::new();
+    for (connection, request) in &book.requests {
+        copies.entry(request).or_default().push(*connection);
+    }
+    let mut seen: Vec<_> = copies.into_values().collect();
+    seen.sort();
+    assert_eq!(seen, [vec![1], vec![1, 2]], "the same octets on both");
+}
+
+#[tokio::test]
+async fn strangers_are_not_asked_and_not_answered() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let server = TestServer::start(&authority).await;
+    // The server is not whom we trust; we are not whom it trusts; we show nothing.
+    let clients = [
+        server.client(&other, Some(&authority)),
+        server.client(&authority, Some(&other)),
+        server.client(&authority, None),
+    ];
+    let mut all = tokio::task::JoinSet::new();
+    for client in clients {
+        all.spawn(async move {
+            let result = result(&client, "user1").await;
+            (result, client.health().iter().any(|server| server.alive))
+        });
+    }
+    while let Some(one) = all.join_next().await {
+        assert_eq!(one.unwrap(), (RadiusResult::Unreachable, false));
+    }
+    assert!(server.book.lock().unwrap().requests.is_empty());
+}
+
+#[tokio::test]
+async fn nobody_listening_is_unreachable() {
+    let authority = Authority::new();
+    let server = TestServer {
+        address: {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            listener.local_addr().unwrap()
+        },
+        book: Arc::default(),
+    };
+    let client = server.client(&authority, Some(&authority));
+    assert_eq!(result(&client, "user1").await, RadiusResult::Unreachable);
+}
