@@ -35,7 +35,10 @@ pub struct Config {
 }
 
 /// How a filter is found by the name that Filter-Id gives.
-pub struct Filters(Box<dyn Fn(&str) -> Option<Arc<Filter>> + Send>);
+pub struct Filters(Box<Find>);
+
+/// Returns the filter of a name.
+type Find = dyn Fn(&str) -> Option<Arc<Filter>> + Send;
 
 impl Filters {
     /// Finds them with `find`.
