@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use causeway::client::{Options, Trust, Tunnel, probe};
+use causeway::client::{Login, Options, Trust, Tunnel, probe};
 use causeway::config::{Certificate, Config};
 use causeway::front::tls::SelfMade;
 use causeway::observe::metrics::Metrics;
@@ -15,8 +15,6 @@ use causeway::os::credentials::SecretRef;
 use causeway::os::tun::Peer;
 use causeway::startup::{Gateway, Prepared, Undo, prepare};
 use causeway_proto::aaa::{AuthMethod, Identity};
-use causeway_proto::ppp::{self, Profile};
-use causeway_proto::sstp::Faults;
 use causeway_proto::sstp::http::{ClientShape, SRA_PATH, request};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -237,23 +235,13 @@ impl House {
     }
 
     async fn log_in(&self, user: &str, password: &str) -> Tunnel {
-        let client = ppp::ClientConfig {
+        let login = Login {
             user: Identity::new(user.as_bytes()).unwrap(),
             password: password.as_bytes().into(),
-            auth: vec![AuthMethod::MsChapV2],
-            want_dns: true,
-            request_wins: false,
-            mtu: 1400,
-            profile: Profile::Windows,
+            method: AuthMethod::MsChapV2,
         };
-        let options = Options {
-            server: self.address,
-            host: "localhost".to_owned(),
-            trust: Trust::Roots(Arc::clone(&self.roots)),
-            correlation: CALL.to_owned(),
-            ppp: ppp::Config::client(client),
-            faults: Faults::default(),
-        };
+        let trust = Trust::Roots(Arc::clone(&self.roots));
+        let options = Options::windows(self.address, trust, login);
         Tunnel::connect(&options).await.unwrap()
     }
 

@@ -11,11 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use causeway::client::{Options, Trust, Tunnel};
+use causeway::client::{Login, Options, Trust, Tunnel};
 use causeway_proto::aaa::{AuthMethod, Identity};
-use causeway_proto::ppp::{self, Profile};
+use causeway_proto::sstp::CertificateHashes;
 use causeway_proto::sstp::http::{ClientShape, request};
-use causeway_proto::sstp::{CertificateHashes, Faults};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
@@ -155,23 +154,13 @@ async fn call(options: &Options) -> Option<Duration> {
 async fn honest() -> Options {
     let stream = tls(&connector()).await.unwrap();
     let leaf = stream.get_ref().1.peer_certificates().unwrap()[0].clone();
-    let client = ppp::ClientConfig {
+    let login = Login {
         user: Identity::new(b"alice").unwrap(),
         password: b"wonderland".as_slice().into(),
-        auth: vec![AuthMethod::MsChapV2],
-        want_dns: true,
-        request_wins: false,
-        mtu: 1400,
-        profile: Profile::Windows,
+        method: AuthMethod::MsChapV2,
     };
-    Options {
-        server: server(),
-        host: "localhost".to_owned(),
-        trust: Trust::Pinned(CertificateHashes::of(&leaf).sha256),
-        correlation: CALL.to_owned(),
-        ppp: ppp::Config::client(client),
-        faults: Faults::default(),
-    }
+    let trust = Trust::Pinned(CertificateHashes::of(&leaf).sha256);
+    Options::windows(server(), trust, login)
 }
 
 /// Calls again and again until the time is over or so many calls are made; says how it went.

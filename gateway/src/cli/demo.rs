@@ -6,11 +6,9 @@ use std::time::{Duration, Instant};
 
 use causeway_proto::aaa::{AuthMethod, Identity};
 use causeway_proto::crypto::SecretBytes;
-use causeway_proto::ppp::{self, Profile};
-use causeway_proto::sstp::Faults;
 
 use crate::cli::{Demo, Exit, Output, local};
-use crate::client::{ClientError, Options, Trust, Tunnel, probe};
+use crate::client::{ClientError, Login, Options, Trust, Tunnel, probe};
 use crate::config::Config;
 use crate::os::netns::{self, Root};
 use crate::os::tun;
@@ -227,23 +225,13 @@ async fn log_in(
 ) -> Result<Tunnel, ClientError> {
     let user = Identity::new(user.as_bytes())
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let client = ppp::ClientConfig {
+    let login = Login {
         user,
         password: SecretBytes::from(password.as_bytes()),
-        auth: vec![method],
-        want_dns: true,
-        request_wins: false,
-        mtu: 1400,
-        profile: Profile::Windows,
+        method,
     };
-    let options = Options {
-        server,
-        host: "localhost".to_owned(),
-        trust: Trust::Pinned(gateway.certificates.current().hashes().sha256),
-        correlation: "{6B29FC40-CA47-1067-B31D-00DD010662DA}".to_owned(),
-        ppp: ppp::Config::client(client),
-        faults: Faults::default(),
-    };
+    let trust = Trust::Pinned(gateway.certificates.current().hashes().sha256);
+    let options = Options::windows(server, trust, login);
     let limit = Duration::from_secs(20);
     tokio::time::timeout(limit, Tunnel::connect(&options))
         .await

@@ -12,8 +12,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use causeway_proto::aaa::NetworkConfig;
-use causeway_proto::crypto::Rng;
+use causeway_proto::aaa::{AuthMethod, Identity, NetworkConfig};
+use causeway_proto::crypto::{Rng, SecretBytes};
 use causeway_proto::ppp;
 use causeway_proto::sstp::http::ClientShape;
 use causeway_proto::sstp::{
@@ -49,6 +49,40 @@ pub struct Options {
     pub ppp: ppp::Config,
     /// What to do wrong on purpose.
     pub faults: Faults,
+}
+
+/// Who logs in, with a password.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The user.
+    pub user: Identity,
+    /// The password.
+    pub password: SecretBytes,
+    /// The one method that the client agrees to.
+    pub method: AuthMethod,
+}
+
+impl Options {
+    /// A client that looks like Windows and makes no mistake; it calls the gateway `localhost`.
+    #[must_use]
+    pub fn windows(server: SocketAddr, trust: Trust, login: Login) -> Self {
+        Self {
+            server,
+            host: "localhost".to_owned(),
+            trust,
+            correlation: "{6B29FC40-CA47-1067-B31D-00DD010662DA}".to_owned(),
+            ppp: ppp::Config::client(ppp::ClientConfig {
+                user: login.user,
+                password: login.password,
+                auth: vec![login.method],
+                want_dns: true,
+                request_wins: false,
+                mtu: 1400,
+                profile: ppp::Profile::Windows,
+            }),
+            faults: Faults::default(),
+        }
+    }
 }
 
 /// Why there is no tunnel, or no more.

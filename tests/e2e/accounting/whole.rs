@@ -8,17 +8,15 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use causeway::client::{ClientError, Options, Trust, Tunnel};
+use causeway::client::{ClientError, Login, Options, Trust, Tunnel};
 use causeway::config::{self, Config as Settings, DynamicAuthorization};
 use causeway::os::credentials::SecretRef;
 use causeway::os::tun::Peer;
 use causeway::startup::{Gateway as Whole, prepare};
-use causeway_proto::ppp::{self, Profile};
 use causeway_proto::radius::authenticator::{
     EMPTY_MESSAGE_AUTHENTICATOR, response_authenticator, with_message_authenticator,
 };
 use causeway_proto::radius::{AttributeList, AttributeType, Code, MAX_LEN, Packet};
-use causeway_proto::sstp::Faults;
 use causeway_proto::terminate::TerminateCause;
 use causeway_proto::wire::{Decode as _, Encode as _};
 use harness::radius_server::{RadiusServer, Script};
@@ -113,22 +111,13 @@ fn settings(folder: &Path, auth: SocketAddr, acct: SocketAddr, dynauth: SocketAd
 }
 
 async fn log_in(gateway: &Whole) -> Tunnel {
-    let options = Options {
-        server: gateway.addresses[0],
-        host: "localhost".into(),
-        trust: Trust::Pinned(gateway.certificates.current().hashes().sha256),
-        correlation: "{6B29FC40-CA47-1067-B31D-00DD010662DA}".into(),
-        ppp: ppp::Config::client(ppp::ClientConfig {
-            user: Identity::new(b"alice").unwrap(),
-            password: b"wonderland".as_slice().into(),
-            auth: vec![AuthMethod::MsChapV2],
-            want_dns: true,
-            request_wins: false,
-            mtu: 1400,
-            profile: Profile::Windows,
-        }),
-        faults: Faults::default(),
+    let login = Login {
+        user: Identity::new(b"alice").unwrap(),
+        password: b"wonderland".as_slice().into(),
+        method: AuthMethod::MsChapV2,
     };
+    let trust = Trust::Pinned(gateway.certificates.current().hashes().sha256);
+    let options = Options::windows(gateway.addresses[0], trust, login);
     Tunnel::connect(&options).await.unwrap()
 }
 

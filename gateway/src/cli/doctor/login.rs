@@ -5,13 +5,11 @@ use std::time::{Duration, Instant};
 
 use causeway_proto::aaa::{AuthMethod, Identity};
 use causeway_proto::crypto::{SecretBytes, digest};
-use causeway_proto::ppp::{self, Profile};
-use causeway_proto::sstp::Faults;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::cli::{Exit, Output};
-use crate::client::{ClientError, Options, Trust, Tunnel, probe};
+use crate::client::{ClientError, Login, Options, Trust, Tunnel, probe};
 use crate::config::Config;
 use crate::startup::runtime;
 
@@ -224,21 +222,14 @@ impl Visit<'_> {
     }
 
     fn options(&self) -> Options {
+        let login = Login {
+            user: self.user.clone(),
+            password: self.password.clone(),
+            method: self.method,
+        };
         Options {
-            server: self.server,
             host: self.config.gateway.hostname.clone(),
-            trust: self.trust.clone(),
-            correlation: "{00000000-0000-0000-0000-000000000000}".to_owned(),
-            ppp: ppp::Config::client(ppp::ClientConfig {
-                user: self.user.clone(),
-                password: self.password.clone(),
-                auth: vec![self.method],
-                want_dns: true,
-                request_wins: false,
-                mtu: 1400,
-                profile: Profile::Windows,
-            }),
-            faults: Faults::default(),
+            ..Options::windows(self.server, self.trust.clone(), login)
         }
     }
 }

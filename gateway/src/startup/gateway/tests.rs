@@ -7,10 +7,8 @@ use causeway_proto::aaa::{AuthMethod, Identity};
 use causeway_proto::crypto::SecretBytes;
 use causeway_proto::ip::checksum::Sum;
 use causeway_proto::ip::filter::Filter;
-use causeway_proto::ppp::{self, Profile};
-use causeway_proto::sstp::Faults;
 
-use crate::client::{Options, Trust, Tunnel};
+use crate::client::{Login, Options, Trust, Tunnel};
 use crate::dataplane::Counter;
 use crate::observe::metrics::Names;
 use crate::os::tun::{Offload, Peer};
@@ -33,22 +31,13 @@ fn gateway(config: &Config) -> (Gateway, Peer) {
 }
 
 async fn log_in(gateway: &Gateway) -> Tunnel {
-    let options = Options {
-        server: gateway.addresses[0],
-        host: "localhost".to_owned(),
-        trust: Trust::Pinned(gateway.certificates.current().hashes().sha256),
-        correlation: "{6B29FC40-CA47-1067-B31D-00DD010662DA}".to_owned(),
-        ppp: ppp::Config::client(ppp::ClientConfig {
-            user: Identity::new(b"alice").unwrap(),
-            password: SecretBytes::from(&b"wonderland"[..]),
-            auth: vec![AuthMethod::MsChapV2],
-            want_dns: true,
-            request_wins: false,
-            mtu: 1400,
-            profile: Profile::Windows,
-        }),
-        faults: Faults::default(),
+    let login = Login {
+        user: Identity::new(b"alice").unwrap(),
+        password: SecretBytes::from(&b"wonderland"[..]),
+        method: AuthMethod::MsChapV2,
     };
+    let trust = Trust::Pinned(gateway.certificates.current().hashes().sha256);
+    let options = Options::windows(gateway.addresses[0], trust, login);
     Tunnel::connect(&options).await.unwrap()
 }
 
