@@ -103,6 +103,11 @@ impl Tls {
             config: Arc::new(config),
         })
     }
+
+    /// Begins a connection of its own.
+    pub(super) fn session(&self) -> Result<rustls::ClientConnection, rustls::Error> {
+        rustls::ClientConnection::new(Arc::clone(&self.config), self.name.clone())
+    }
 }
 
 /// What has been sent under each identifier.

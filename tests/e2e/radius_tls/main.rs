@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use causeway::radius::{Config, RadiusResult, Reply, Server, StatusServer, Tls, Transport};
+use causeway::radius::{
+    Config, Exam, ExamError, RadiusResult, Reply, Server, StatusServer, Tls, Transport,
+};
 use causeway_proto::aaa::{Applicant, Credentials, Identity, TunnelKind};
 use causeway_proto::radius::authenticator::{
     EMPTY_MESSAGE_AUTHENTICATOR, MessageAuthenticator, sign_reply, verify_message_authenticator,
@@ -110,14 +112,14 @@ impl TestServer {
         Self { address, book }
     }
 
-    fn client(&self, authority: &Authority, identity: Option<&Authority>) -> Transport {
+    fn config(&self, authority: &Authority, identity: Option<&Authority>) -> Config {
         let identity = identity.map(|issuer| issuer.issue("gateway.example.com"));
         let tls = Tls::from_pem(
             authority.pem().as_bytes(),
             identity.as_ref().map(|(c, k)| (c.as_bytes(), k.as_bytes())),
             "radius.example.com",
         );
-        let config = Config {
+        Config {
             servers: vec![Server {
                 name: "cloud".into(),
                 address: self.address.ip(),
@@ -130,7 +132,11 @@ impl TestServer {
             // Copies would go out all the time, if TLS needed any.
             retransmit: (1..40).map(|n| Duration::from_millis(50 * n)).collect(),
             ..Config::default()
-        };
+        }
+    }
+
+    fn client(&self, authority: &Authority, identity: Option<&Authority>) -> Transport {
+        let config = self.config(authority, identity);
         let (transport, driver) = Transport::new(config).unwrap();
         tokio::spawn(driver.run());
         transport
@@ -189,8 +195,8 @@ async fn serve(
     }
 }
 
-async fn ask(transport: &Transport, user: &str) -> Reply {
-    let applicant = Applicant {
+fn applicant() -> Applicant {
+    Applicant {
         tunnel: TunnelKind::Sstp,
         remote: "198.51.100.7:50123".parse().unwrap(),
         local: "203.0.113.4:443".parse().unwrap(),
@@ -201,14 +207,20 @@ async fn ask(transport: &Transport, user: &str) -> Reply {
         ras_client_name: None,
         connect_info: None,
         mtu: 1500,
-    };
-    let credentials = Credentials::Pap {
+    }
+}
+
+fn credentials(user: &str) -> Credentials {
+    Credentials::Pap {
         user: Identity::new(user.as_bytes()).unwrap(),
         password: b"wonderland".as_slice().into(),
-    };
+    }
+}
+
+async fn ask(transport: &Transport, user: &str) -> Reply {
     let deadline = Instant::now() + Duration::from_secs(58);
     transport
-        .request(&applicant, credentials, deadline)
+        .request(&applicant(), credentials(user), deadline)
         .await
         .unwrap()
 }
@@ -287,6 +299,45 @@ async fn strangers_are_not_asked_and_not_answered() {
         assert_eq!(one.unwrap(), (RadiusResult::Unreachable, false));
     }
     assert!(server.book.lock().unwrap().requests.is_empty());
+}
+
+/// Questions the server as `doctor radius` does; it blocks.
+async fn examine(config: Config, users: &'static [&str]) -> Result<Vec<RadiusResult>, ExamError> {
+    tokio::task::spawn_blocking(move || {
+        let mut exam = Exam::new(&config)?;
+        assert!(
+            exam.protection()
+                .is_some_and(|what| what.starts_with("TLS"))
+        );
+        let mut results = Vec::new();
+        for user in users {
+            let limit = Duration::from_secs(10);
+            let seen = exam.ask(&applicant(), &credentials(user), limit, &mut |_| {})?;
+            assert!(seen.reply.is_some() || seen.refused);
+            results.push(seen.completion.unwrap().result);
+        }
+        Ok(results)
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn the_doctor_questions_over_tls_and_is_as_strict() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let server = TestServer::start(&authority).await;
+    let config = server.config(&authority, Some(&authority));
+    server.book.lock().unwrap().piece = 3;
+    let results = examine(config, &["user1", "mallory"]).await.unwrap();
+    assert_eq!(results, [RadiusResult::Accept, RadiusResult::RejectFast]);
+    let config = server.config(&other, Some(&authority));
+    let error = examine(config, &["user1"]).await.unwrap_err();
+    assert!(matches!(error, ExamError::Socket { .. }), "{error}");
+    // With TLS 1.3 it is the first answer that shows that the server does not believe us.
+    let config = server.config(&authority, None);
+    let results = examine(config, &["user1"]).await.unwrap();
+    assert_eq!(results, [RadiusResult::Unreachable]);
+    assert_eq!(server.book.lock().unwrap().requests.len(), 2);
 }
 
 #[tokio::test]

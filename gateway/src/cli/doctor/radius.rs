@@ -101,7 +101,12 @@ impl Case<'_> {
         let mut exam = match Exam::new(alone) {
             Ok(exam) => exam,
             Err(error) => {
-                report.fail("route", error.to_string(), "give the server a route, or set `source` to an address that this machine has (`ip route get`, `ip address`)");
+                let remedy = if alone.servers.iter().any(|server| server.tls.is_some()) {
+                    "is TCP open to it, is its certificate of the authority in `tls.ca` and for `tls.server_name`, and does it believe ours?"
+                } else {
+                    "give the server a route, or set `source` to an address that this machine has (`ip route get`, `ip address`)"
+                };
+                report.fail("route", error.to_string(), remedy);
                 return;
             }
         };
@@ -114,6 +119,12 @@ impl Case<'_> {
                 ),
             ),
             Err(error) => report.fail("route", error.to_string(), "look at `ip route get`"),
+        }
+        if let Some(version) = exam.protection() {
+            report.ok(
+                "tls",
+                format!("{version}; the server's certificate is believed"),
+            );
         }
         let question = Question {
             user: self.user.clone(),

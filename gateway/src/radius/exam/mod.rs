@@ -1,9 +1,11 @@
 //! One server questioned by hand: the same machine as for log-ins, on a socket of its own, with everything that came
 //! back kept to be looked at. What `doctor radius` asks with; it blocks.
 
+mod wire;
+
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, UdpSocket};
+use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use causeway_proto::aaa::{Applicant, Credentials};
@@ -17,10 +19,10 @@ use causeway_proto::wire::Decode;
 use ring::rand::{SecureRandom, SystemRandom};
 use thiserror::Error;
 
-use super::{Config, Server};
+use super::Config;
 
-/// The longest RADIUS packet (RFC 2865 §3).
-const MAX_DATAGRAM: usize = 4096;
+use wire::Wire;
+
 /// How often whoever waits is told so.
 const TICK: Duration = Duration::from_secs(1);
 /// A reply that is not believed may be a forgery; the true one gets so much time before the finding is told.
@@ -69,7 +71,7 @@ pub struct Observation {
 #[derive(Debug)]
 pub struct Exam {
     client: Client,
-    socket: UdpSocket,
+    wire: Wire,
     port: Port,
 }
 
@@ -92,7 +94,11 @@ impl Exam {
         machine.probe = None;
         Ok(Self {
             client: Client::new(machine, Rng::from_seed(&seed)),
-            socket: connect(server)?,
+            wire: Wire::new(server).map_err(|error| ExamError::Socket {
+                server: server.endpoint(),
+                from: server.bind_address(),
+                error,
+            })?,
             port: Port {
                 server: ServerId(0),
                 number: 0,
@@ -106,7 +112,13 @@ impl Exam {
     ///
     /// The socket's.
     pub fn source(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        self.wire.source()
+    }
+
+    /// Returns what protects the way to the server; `None` over UDP.
+    #[must_use]
+    pub fn protection(&self) -> Option<String> {
+        self.wire.protection()
     }
 
     /// Asks, and waits at most until `deadline`; `waiting` hears the time about once a second.
@@ -126,7 +138,6 @@ impl Exam {
             .client
             .request(begun, applicant, credentials, begun + deadline)?;
         let mut seen = Observation::default();
-        let mut buffer = vec![0; MAX_DATAGRAM];
         loop {
             self.send(&mut seen);
             if let Some(completion) = self.finished(request) {
@@ -144,7 +155,7 @@ impl Exam {
                 at.saturating_duration_since(now)
                     .clamp(Duration::from_millis(1), TICK)
             });
-            self.receive(due, &mut buffer, begun, &mut seen);
+            self.receive(due, begun, &mut seen);
             self.client.handle_timeout(Instant::now());
             waiting(elapsed);
         }
@@ -156,7 +167,7 @@ impl Exam {
             // The machine may want to know more of the server by other sockets; here one question is enough.
             if transmit.port == self.port {
                 seen.sent = seen.sent.saturating_add(1);
-                if self.socket.send(&datagram).is_err() {
+                if self.wire.send(&datagram).is_err() {
                     self.refused(seen);
                 }
             }
@@ -164,28 +175,18 @@ impl Exam {
         }
     }
 
-    fn receive(
-        &mut self,
-        due: Duration,
-        buffer: &mut [u8],
-        begun: Instant,
-        seen: &mut Observation,
-    ) {
-        if self.socket.set_read_timeout(Some(due)).is_err() {
-            return;
-        }
-        match self.socket.recv(buffer) {
-            Ok(length) => {
-                let bytes = buffer.get(..length).unwrap_or_default();
+    fn receive(&mut self, due: Duration, begun: Instant, seen: &mut Observation) {
+        match self.wire.receive(due) {
+            Ok(Some(bytes)) => {
                 let now = Instant::now();
-                match self.client.handle_datagram(now, self.port, bytes) {
-                    Ok(()) => seen.reply = describe(bytes),
+                match self.client.handle_datagram(now, self.port, &bytes) {
+                    Ok(()) => seen.reply = describe(&bytes),
                     Err(why) => seen
                         .discarded
                         .push((now.saturating_duration_since(begun), why)),
                 }
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Ok(None) => {}
             Err(_) => self.refused(seen),
         }
     }
@@ -208,17 +209,6 @@ impl Exam {
         }
         None
     }
-}
-
-fn connect(server: &Server) -> Result<UdpSocket, ExamError> {
-    let (from, to) = (server.bind_address(), server.endpoint());
-    UdpSocket::bind(from)
-        .and_then(|socket| socket.connect(to).map(|()| socket))
-        .map_err(|error| ExamError::Socket {
-            server: to,
-            from,
-            error,
-        })
 }
 
 /// Names what is in a reply; values stay out of it, some of them are secrets.
