@@ -403,6 +403,7 @@ fn show_session(session: &Session, out: &mut Output<'_>) {
         ),
         ("accounting id", or_none(&session.accounting_id)),
         ("auth", authentication(session)),
+        ("result", or_none(&session.result)),
         ("tls", or_none(&session.tls)),
         ("crypto binding", or_none(&session.hash_protocol)),
         ("packing", or_none(&session.packing)),

@@ -253,6 +253,9 @@ pub struct Session {
     pub method: Option<String>,
     /// The server that decided, or `users`.
     pub server: Option<String>,
+    /// What it said, in the words of `causeway_radius_results_total`; `causeway explain` knows them.
+    #[serde(default)]
+    pub result: Option<String>,
     /// How long the decision took, in milliseconds.
     pub auth_ms: Option<u64>,
     /// TLS version and cipher suite.
@@ -312,6 +315,7 @@ impl From<&SessionView> for Session {
             accounting_id: view.facts.accounting.clone(),
             method: view.facts.method.map(|method| method.as_str().to_owned()),
             server: view.facts.server.clone(),
+            result: view.facts.result.map(str::to_owned),
             auth_ms: view
                 .facts
                 .auth_elapsed

@@ -197,6 +197,7 @@ impl Admission {
         seat.guard.update(|facts| {
             facts.method = Some(method);
             facts.server.clone_from(&outcome.server);
+            facts.result = Some(result);
             facts.auth_elapsed = Some(facts.auth_elapsed.unwrap_or_default() + outcome.elapsed);
         });
         let server = outcome.server.as_deref();

@@ -80,6 +80,8 @@ pub struct Facts {
     pub method: Option<AuthMethod>,
     /// The server that decided, or `users`.
     pub server: Option<String>,
+    /// What the last request to it came to, in the words of `causeway_radius_results_total`.
+    pub result: Option<&'static str>,
     /// How long the decision took.
     pub auth_elapsed: Option<Duration>,
     /// How many SSTP packets go into a TLS record: `one` or `many`.

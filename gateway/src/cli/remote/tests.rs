@@ -75,6 +75,7 @@ fn session() -> Session {
         accounting_id: Some("8f31c2aa-67439f12".to_owned()),
         method: Some("mschapv2".to_owned()),
         server: Some("nps1".to_owned()),
+        result: Some("accept".to_owned()),
         auth_ms: Some(11_240),
         ..Session::default()
     }
@@ -173,6 +174,8 @@ fn a_session_shows_what_radius_calls_it() {
         .find(|line| line.contains("accounting id"))
         .unwrap_or_else(|| panic!("{}", ran.out));
     assert!(line.ends_with("8f31c2aa-67439f12"), "{line}");
+    let result = |line: &str| line.starts_with("result") && line.ends_with("accept");
+    assert!(ran.out.lines().any(result), "{}", ran.out);
 }
 
 #[test]
