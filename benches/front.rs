@@ -3,7 +3,8 @@
 //!
 //! In a network namespace of one's own, with the program to be measured:
 //! `CAUSEWAY__LIMITS__NEW_PER_SECOND=1000000 causeway serve --dev &`, then
-//! `CAUSEWAY_PID=$! cargo test --test front_measure -- --ignored --nocapture --test-threads=1`.
+//! `CAUSEWAY_PID=$! cargo run --release -p benches --example front -- r1 r2 r11`; without a name it says which there are.
+//! `CAUSEWAY_SERVER` is the gateway's address, `CAUSEWAY_SECONDS` how long a flood lasts.
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -66,6 +67,31 @@ impl ServerCertVerifier for Anyone {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.clone()
+    }
+}
+
+/// What can be measured.
+const MEASUREMENTS: [(&str, fn()); 7] = [
+    ("r1", r1_calls_during_a_flood),
+    ("r2", r2_half_open_calls_a_second),
+    ("r5-tcp", r5_memory_before_tls),
+    ("r5-tls", r5_memory_after_tls),
+    ("r5-call", r5_memory_before_the_log_in),
+    ("r11", r11_calls_while_the_door_is_full),
+    ("r12", r12_endless_headers_and_a_drip),
+];
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    for name in &wanted {
+        match MEASUREMENTS.iter().find(|(known, _)| known == name) {
+            Some((_, measure)) => measure(),
+            None => println!("{name}: no such measurement"),
+        }
+    }
+    if wanted.is_empty() {
+        let names: Vec<_> = MEASUREMENTS.iter().map(|(name, _)| *name).collect();
+        println!("measurements: {}", names.join(" "));
     }
 }
 
@@ -298,8 +324,6 @@ where
     println!("   flood: {rate:.0}/s");
 }
 
-#[test]
-#[ignore = "measures a gateway that runs beside it"]
 fn r1_calls_during_a_flood() {
     runtime().block_on(calls("R1 no flood", seconds() / 2, usize::MAX));
     during("R1 full handshakes", full_handshake);
@@ -308,8 +332,6 @@ fn r1_calls_during_a_flood() {
     during("R1 instant alert", instant_alert);
 }
 
-#[test]
-#[ignore = "measures a gateway that runs beside it"]
 fn r2_half_open_calls_a_second() {
     let (stop, done) = (
         Arc::new(AtomicBool::new(false)),
@@ -343,28 +365,20 @@ async fn weigh<S, F: Future<Output = std::io::Result<S>>>(about: &str, each: imp
 
 // What one test leaves in the allocator the next one uses: start the gateway anew for each of these.
 
-#[test]
-#[ignore = "measures a gateway that runs beside it"]
 fn r5_memory_before_tls() {
     runtime().block_on(weigh("tcp only", tcp));
 }
 
-#[test]
-#[ignore = "measures a gateway that runs beside it"]
 fn r5_memory_after_tls() {
     let connector = connector();
     runtime().block_on(weigh("after TLS", || tls(&connector)));
 }
 
-#[test]
-#[ignore = "measures a gateway that runs beside it"]
 fn r5_memory_before_the_log_in() {
     let connector = connector();
     runtime().block_on(weigh("after Call-Connect-Ack", || half_open(&connector)));
 }
 
-#[test]
-#[ignore = "measures a gateway that runs beside it"]
 fn r11_calls_while_the_door_is_full() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -390,8 +404,6 @@ fn r11_calls_while_the_door_is_full() {
     });
 }
 
-#[test]
-#[ignore = "measures a gateway that runs beside it"]
 fn r12_endless_headers_and_a_drip() {
     runtime().block_on(async {
         let connector = connector();
