@@ -228,16 +228,28 @@ fn an_accept_without_a_person_is_remarked_on() {
 }
 
 #[test]
-fn a_pool_that_does_not_exist_is_found_before_the_user_finds_it() {
+fn a_pool_or_filter_that_does_not_exist_is_found_before_the_user_finds_it() {
     let server = RadiusServer::start(Script {
         attributes: vec![(AttributeType::FRAMED_POOL, b"staff".to_vec())],
         ..Script::default()
     })
     .unwrap();
-    let folder = configured(server.address(), "");
+    let folder = configured(
+        server.address(),
+        "[filters.guests]\nallow = [\"10.0.0.0/8\"]\n",
+    );
     let (exit, text) = causeway(folder.path(), "doctor radius --user alice PASSWORD");
     assert_eq!(exit, Exit::CheckFailed, "{text}");
     assert!(text.contains("add [pools.staff]"), "{text}");
+
+    for (filter, exits) in [("guests", Exit::Done), ("staff", Exit::CheckFailed)] {
+        server.change(|script| {
+            script.attributes = vec![(AttributeType::FILTER_ID, filter.as_bytes().to_vec())];
+        });
+        let (exit, text) = causeway(folder.path(), "doctor radius --user alice PASSWORD");
+        assert_eq!(exit, exits, "{text}");
+        assert_eq!(text.contains("add [filters."), exit != Exit::Done, "{text}");
+    }
 }
 
 #[test]

@@ -451,8 +451,9 @@ impl Driver {
     fn next_wake(&self) -> Instant {
         let settle = self.sessions.is_settling().then(|| Instant::now() + SETTLE);
         let disk = match self.disk_state {
-            DiskState::Bad(until) => Some(until),
-            DiskState::Good | DiskState::Shut => None,
+            // While a try runs, its end is what wakes.
+            DiskState::Bad(until) if self.writing.is_none() => Some(until),
+            DiskState::Bad(_) | DiskState::Good | DiskState::Shut => None,
         };
         [
             self.sender.poll_timeout(),

@@ -283,8 +283,21 @@ pub(super) fn check(file: File, report: &mut Report) -> Radius {
             .label("a reply without Message-Authenticator is believed (CVE-2024-3596)")
             .help("update the server (FreeRADIUS 3.2.5, NPS with KB5040268) and use \"require\"");
     }
+    let servers = check_servers(servers, report);
+    let accounting = check_accounting(accounting, report);
+    let is_tls = |server: &Server| server.tls.is_some();
+    if accounting.is_some() && !servers.is_empty() && servers.iter().all(is_tls) {
+        report
+            .warning(
+                "E0407",
+                "radius.servers",
+                "sessions are not reported to servers over TLS",
+            )
+            .label("every server has `transport = \"tls\"`, so there is no accounting")
+            .help("add a server with `transport = \"udp\"`, or set `radius.accounting.enabled = false`");
+    }
     Radius {
-        servers: check_servers(servers, report),
+        servers,
         mode,
         timeout,
         mfa,
@@ -298,7 +311,7 @@ pub(super) fn check(file: File, report: &mut Report) -> Radius {
         duplicate_logins: (policy, window.duration()),
         probe: check_probe(&probe, report),
         pap_code_split,
-        accounting: check_accounting(accounting, report),
+        accounting,
         dynamic_authorization: dynamic_authorization.and_then(|file| check_dynamic(file, report)),
     }
 }

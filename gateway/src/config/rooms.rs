@@ -148,6 +148,8 @@ impl Config {
 
     /// Returns the settings of accounting, the secrets read; `None` when it is off or no RADIUS server is asked.
     ///
+    /// `None` as well when every server is asked over TLS: records do not go there yet, and a queue would only grow.
+    ///
     /// # Errors
     ///
     /// When a secret cannot be read any more.
@@ -163,14 +165,19 @@ impl Config {
             source: client.source,
         };
         // What is asked over TLS is not told in the clear.
-        let servers = self
+        let servers: Vec<_> = self
             .radius
             .servers
             .iter()
             .zip(&client.servers)
-            .filter(|(_, client)| client.tls.is_none());
+            .filter(|(_, client)| client.tls.is_none())
+            .map(server)
+            .collect();
+        if servers.is_empty() {
+            return Ok(None);
+        }
         Ok(Some(accounting::Config {
-            servers: servers.map(server).collect(),
+            servers,
             nas: client.nas(),
             interim: settings.interim,
             class: self.radius.class_in_accounting,

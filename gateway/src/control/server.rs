@@ -213,8 +213,11 @@ impl Door {
             let is_member = group.is_some_and(|group| peer::is_member(uid, gid, group));
             (!is_member).then(|| peer::user_name(uid))
         });
-        let Ok(Some(name)) = looked_up.await else {
-            return Ok(());
+        let name = match looked_up.await {
+            Ok(None) => return Ok(()),
+            Ok(Some(name)) => name,
+            // Not to know is not to be allowed.
+            Err(_) => uid.to_string(),
         };
         info!(
             event = "control_refused",

@@ -20,7 +20,9 @@ use metrics::counter;
 use tokio::net::UdpSocket;
 use tracing::{debug, info};
 
-use crate::session::{LimitChange, SessionCommand, SessionTable, SessionView, State};
+use crate::session::{
+    LimitChange, MAX_SESSION_TIMEOUT, SessionCommand, SessionTable, SessionView, State,
+};
 use crate::task::Stop;
 
 /// What the listener needs to know.
@@ -264,7 +266,9 @@ impl Desk {
             ));
         }
         let limits = LimitChange {
-            session_timeout: change.session_timeout,
+            session_timeout: change
+                .session_timeout
+                .map(|timeout| timeout.min(MAX_SESSION_TIMEOUT)),
             idle_timeout: change.idle_timeout,
         };
         if self.table.change_limits(session.id, limits) {

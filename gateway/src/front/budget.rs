@@ -33,12 +33,12 @@ impl Default for Limits {
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Stage {
-    /// No work is done for it yet: more came than `limits.new_per_second` allows.
-    Waiting,
     /// Its PROXY header is awaited.
     Proxy,
-    /// Its TLS handshake runs.
+    /// Its TLS handshake runs, or it has said nothing yet.
     Tls,
+    /// It has spoken and waits for us: more came than `limits.new_per_second` allows. Who says nothing goes before it.
+    Waiting,
     /// Its HTTP request is awaited, or answered.
     Http,
     /// It speaks SSTP and has not sent credentials yet.
@@ -50,9 +50,9 @@ pub enum Stage {
 impl Stage {
     /// Every stage, in order.
     pub const ALL: [Self; 6] = [
-        Self::Waiting,
         Self::Proxy,
         Self::Tls,
+        Self::Waiting,
         Self::Http,
         Self::Negotiation,
         Self::Authentication,
@@ -358,6 +358,20 @@ mod tests {
         drop((further, oldest, newer, newcomer));
         assert!(budget.is_empty());
         assert!(budget.shared.lock().by_source.is_empty());
+    }
+
+    #[test]
+    fn who_says_nothing_goes_before_who_waits_for_us() {
+        let budget = Budget::new(Limits {
+            total: 2,
+            per_source: 2,
+        });
+        let waiting = budget.admit(Some(source(1)), Stage::Tls);
+        waiting.advance(Stage::Waiting);
+        let silent = budget.admit(Some(source(2)), Stage::Tls);
+        let newcomer = budget.admit(Some(source(3)), Stage::Tls);
+        assert!(is_evicted(&silent));
+        assert!(!is_evicted(&waiting) && !is_evicted(&newcomer));
     }
 
     #[test]

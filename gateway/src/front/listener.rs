@@ -194,7 +194,8 @@ impl Front {
         if stream.set_nodelay(true).is_err() {
             return Err(Failure::Tls(TlsFailure::Closed));
         }
-        let deadline = tokio::time::Instant::now() + self.config.deadlines.tls;
+        let deadlines = &self.config.deadlines;
+        let mut deadline = tokio::time::Instant::now() + deadlines.tls;
         // Who says nothing costs nothing, and takes nobody's turn.
         match timeout_at(deadline, stream.peek(&mut [0])).await {
             Ok(Ok(1..)) => {}
@@ -204,16 +205,19 @@ impl Front {
         let turn = self.pace.turn(arrival.remote.ip(), Instant::now());
         if matches!(turn, Turn::Later(_)) {
             reached(&arrival.ticket, stage, Stage::Waiting);
+            let patience = tokio::time::Instant::now() + deadlines.turn;
             tokio::select! {
                 biased;
                 // Who resets meanwhile costs nobody a turn.
                 _ = stream.ready(Interest::ERROR) => {
                     return Err(Failure::Tls(TlsFailure::Closed));
                 }
-                come = timeout_at(deadline, turn.come()) => if come.is_err() {
+                come = timeout_at(patience, turn.come()) => if come.is_err() {
                     return Err(Failure::Tls(TlsFailure::RateLimited));
                 },
             }
+            // A turn that comes without the time to use it would be lost for everybody.
+            deadline = tokio::time::Instant::now() + deadlines.tls;
             reached(&arrival.ticket, stage, Stage::Tls);
         }
         let certificate = self.certificates.current();

@@ -77,8 +77,10 @@ pub enum HealthyStatus {
 pub struct Deadlines {
     /// The PROXY header.
     pub proxy: Duration,
-    /// The TLS handshake, and the wait for one's turn before it.
+    /// The first octet and the TLS handshake together; the handshake anew when one's turn came first.
     pub tls: Duration,
+    /// The wait for one's turn (`limits.new_per_second`).
+    pub turn: Duration,
     /// The HTTP request head.
     pub head: Duration,
     /// Writing the answer.
@@ -92,7 +94,9 @@ impl Default for Deadlines {
         Self {
             proxy: Duration::from_secs(3),
             tls: Duration::from_secs(10),
-            head: Duration::from_secs(10),
+            turn: Duration::from_secs(5),
+            // Cut within ten seconds of the first octet, with the time that a busy machine takes to notice.
+            head: Duration::from_secs(9),
             answer: Duration::from_secs(5),
             linger: Duration::from_secs(1),
         }

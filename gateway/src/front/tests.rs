@@ -200,6 +200,7 @@ fn hasty() -> Config {
         deadlines: Deadlines {
             proxy: Duration::from_millis(50),
             tls: Duration::from_millis(50),
+            turn: Duration::from_millis(50),
             head: Duration::from_millis(50),
             answer: Duration::from_millis(500),
             linger: Duration::from_millis(50),

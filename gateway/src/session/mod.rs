@@ -14,6 +14,9 @@ mod record;
 mod series;
 pub mod table;
 
+/// A Session-Timeout beyond this is as good as none: 30 days.
+pub const MAX_SESSION_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
+
 pub use command::{Commands, SessionCommand};
 pub use pool::{AddressPool, Lease, LeaseError, PoolConfig, PoolConfigError, PoolUsage, Pools};
 pub use record::{Admitted, Facts, LimitChange, Session, SessionView, State};

@@ -12,11 +12,8 @@ use crate::config::{self, Config, RecordPacking};
 use crate::front::tls::{Certificate, CertificateError, Certificates, Files, SelfMade};
 use crate::front::{self, HealthyStatus};
 use crate::os::credentials::SecretRef;
-use crate::session::admission;
+use crate::session::{MAX_SESSION_TIMEOUT, admission};
 use crate::tunnel::sstp::{self as driver, Packing};
-
-/// A Session-Timeout beyond this is as good as none.
-const MAX_SESSION: Duration = Duration::from_secs(30 * 24 * 3600);
 
 pub(super) fn admission(config: &Config) -> admission::Settings {
     admission::Settings {
@@ -29,7 +26,7 @@ pub(super) fn admission(config: &Config) -> admission::Settings {
         },
         framed_ip: config.radius.framed_ip,
         filters: config.filters.clone(),
-        max_session_timeout: MAX_SESSION,
+        max_session_timeout: MAX_SESSION_TIMEOUT,
     }
 }
 

@@ -286,6 +286,15 @@ impl Case<'_> {
                 format!("add [pools.{pool}], or change the policy"),
             );
         }
+        if let Some(filter) = &authorization.filter
+            && !self.config.filters.contains_key(filter)
+        {
+            report.fail(
+                "filter",
+                format!("Filter-Id names {filter:?}, which is not configured: log-ins are refused"),
+                format!("add [filters.{filter}], or change the policy"),
+            );
+        }
         let (time, limit) = (answered.elapsed, self.timeout);
         if self.mfa && time < QUICK {
             report.warn(
