@@ -291,6 +291,7 @@ fn a_whole_login_through_the_listener() {
     for method in ["mschapv2", "pap"] {
         let (exit, text) = visit(folder.path(), &format!(" --method {method}"));
         assert_eq!(exit, Exit::Done, "{text}");
+        assert!(text.contains(", TLSv1_3 TLS13_AES_"), "{text}");
         assert!(
             text.contains("10.99.0.") && text.contains("politely"),
             "{text}"

@@ -227,11 +227,13 @@ impl Tunnel {
     #[must_use]
     pub fn tls(&self) -> String {
         let tls = self.io.get_ref().1;
-        format!(
-            "{:?} {:?}",
-            tls.protocol_version(),
-            tls.negotiated_cipher_suite().map(|suite| suite.suite())
-        )
+        let version = tls
+            .protocol_version()
+            .map_or_else(|| "TLS".to_owned(), |version| format!("{version:?}"));
+        let suite = tls
+            .negotiated_cipher_suite()
+            .map_or_else(String::new, |suite| format!(" {:?}", suite.suite()));
+        version + &suite
     }
 
     /// Sends one inner packet.
