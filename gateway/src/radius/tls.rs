@@ -15,6 +15,7 @@ use causeway_proto::radius::{MAX_LEN, MIN_LEN, Port};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use socket2::{SockRef, TcpKeepalive};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -29,6 +30,13 @@ use flight::{Added, Flight};
 
 /// How long a connection may take to be made, and a write to be taken.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// After so long without word that what was sent has come, a connection is dead.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+/// When nothing is sent, the host asks after so long whether the other end is there, so often and so many times: who
+/// waits for a phone shall not wait for a connection that is no more.
+const IDLE: Duration = Duration::from_secs(30);
+const IDLE_AGAIN: Duration = Duration::from_secs(5);
+const IDLE_TIMES: u32 = 3;
 /// How long a server that cannot be reached or never answers is left alone, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -278,7 +286,7 @@ impl Link {
     }
 }
 
-/// Connects to a server.
+/// Connects in such a way that the host notices soon when the other end is gone.
 async fn dial(server: &Server) -> io::Result<TcpStream> {
     let endpoint = server.endpoint();
     let socket = if endpoint.is_ipv4() {
@@ -287,7 +295,20 @@ async fn dial(server: &Server) -> io::Result<TcpStream> {
         TcpSocket::new_v6()?
     };
     socket.bind(server.bind_address())?;
-    socket.set_keepalive(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(IDLE)
+        .with_interval(IDLE_AGAIN)
+        .with_retries(IDLE_TIMES);
+    let watched = {
+        let socket = SockRef::from(&socket);
+        socket
+            .set_tcp_keepalive(&keepalive)
+            .and_then(|()| socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED)))
+    };
+    if let Err(error) = watched {
+        // It only takes longer then.
+        tracing::debug!(%error, "a dead RADIUS connection will be noticed late");
+    }
     let stream = socket.connect(endpoint).await?;
     stream.set_nodelay(true)?;
     Ok(stream)
@@ -348,5 +369,28 @@ mod tests {
             bytes[2..4].copy_from_slice(&u16::to_be_bytes(len));
             assert!(next_packet(&mut bytes).is_err());
         }
+    }
+
+    #[tokio::test]
+    async fn a_dead_connection_is_noticed_soon() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server {
+            name: "cloud".into(),
+            address: address.ip(),
+            auth_port: address.port(),
+            secret: b"radsec".as_slice().into(),
+            source: None,
+            status: causeway_proto::radius::StatusServer::Off,
+            tls: None,
+        };
+        let stream = dial(&server).await.unwrap();
+        let socket = SockRef::from(&stream);
+        let s = Duration::from_secs;
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(s(10)));
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), s(30));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), s(5));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
     }
 }
