@@ -1,6 +1,7 @@
 //! The sockets to the servers: made when the machine first names them, each with a task that reads it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +9,12 @@ use std::time::Duration;
 use causeway_proto::radius::{MAX_LEN, Port};
 use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, OwnedPermit};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::Server;
-use super::tls::Link;
+use super::tls::{Link, Order};
 
 /// What a socket has to say.
 pub(super) enum Arrival {
@@ -29,14 +30,44 @@ const ARRIVALS: usize = 256;
 /// Room for a flood of forged answers with the true one behind it.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
-/// So many requests may wait for a connection to be made; each has an identifier of its own.
-const ORDERS: usize = 512;
+/// So many orders may wait for a link that makes a connection: two for each of the 256 identifiers, and copies.
+const ORDERS: usize = 1024;
 
 /// How a port's requests leave.
-#[derive(Clone)]
 enum Way {
     Udp(Arc<UdpSocket>),
-    Tls(mpsc::Sender<Vec<u8>>),
+    Tls(Orders),
+}
+
+/// What a link is told.
+struct Orders {
+    sender: mpsc::Sender<Order>,
+    /// Room for the word that nobody waits any more, for each identifier under which somebody does.
+    room: HashMap<u8, OwnedPermit<Order>>,
+}
+
+impl Orders {
+    fn send(&mut self, datagram: &[u8]) -> io::Result<()> {
+        let full = || io::Error::from(io::ErrorKind::WouldBlock);
+        let identifier = *datagram.get(1).ok_or(io::ErrorKind::InvalidInput)?;
+        if let Entry::Vacant(place) = self.room.entry(identifier) {
+            place.insert(
+                self.sender
+                    .clone()
+                    .try_reserve_owned()
+                    .map_err(|_| full())?,
+            );
+        }
+        self.sender
+            .try_send(Order::Send(datagram.to_vec()))
+            .map_err(|_| full())
+    }
+
+    fn settle(&mut self, identifier: u8) {
+        if let Some(room) = self.room.remove(&identifier) {
+            drop(room.send(Order::Forget(identifier)));
+        }
+    }
 }
 
 /// Every socket to every server.
@@ -62,15 +93,23 @@ impl Sockets {
 
     /// Sends one datagram.
     pub(super) async fn send(&mut self, port: Port, bytes: &[u8]) -> io::Result<()> {
-        let way = match self.open.get(&port) {
-            Some(way) => way.clone(),
-            None => self.make(port).await?,
-        };
-        match way {
-            Way::Udp(socket) => socket.send(bytes).await.map(|_| ()),
-            Way::Tls(orders) => orders
-                .try_send(bytes.to_vec())
-                .map_err(|_| io::ErrorKind::WouldBlock.into()),
+        if !self.open.contains_key(&port) {
+            let way = self.make(port).await?;
+            self.open.insert(port, way);
+        }
+        match self.open.get_mut(&port) {
+            Some(Way::Udp(socket)) => socket.send(bytes).await.map(|_| ()),
+            Some(Way::Tls(orders)) => orders.send(bytes),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Takes the news that nobody waits for an answer under this identifier any more.
+    pub(super) fn settle(&mut self, port: Port, identifier: u8) {
+        match self.open.get_mut(&port) {
+            Some(Way::Tls(orders)) => orders.settle(identifier),
+            // UDP sends nothing by itself.
+            Some(Way::Udp(_)) | None => {}
         }
     }
 
@@ -79,7 +118,7 @@ impl Sockets {
             .servers
             .get(port.server.0)
             .ok_or(io::ErrorKind::NotFound)?;
-        let way = if let Some(tls) = &server.tls {
+        if let Some(tls) = &server.tls {
             let (sender, orders) = mpsc::channel(ORDERS);
             let link = Link {
                 server: server.clone(),
@@ -89,15 +128,14 @@ impl Sockets {
                 arrivals: self.sender.clone(),
             };
             self.readers.spawn(link.run());
-            Way::Tls(sender)
+            let room = HashMap::new();
+            Ok(Way::Tls(Orders { sender, room }))
         } else {
             let socket = Arc::new(connect(server).await?);
             self.readers
                 .spawn(read(socket.clone(), port, self.sender.clone()));
-            Way::Udp(socket)
-        };
-        self.open.insert(port, way.clone());
-        Ok(way)
+            Ok(Way::Udp(socket))
+        }
     }
 
     /// Returns the next arrival; cancel-safe.

@@ -1,10 +1,12 @@
 //! RADIUS over TLS (RFC 6614): one connection for each of the machine's ports, so each has 256 identifiers of its own.
 //!
-//! A connection is made when there is something to send. When it breaks, what had no answer goes out again on the new
-//! one, the same octets. When no connection can be made, everything in flight is given back as unreachable, so that the
-//! machine decides where it goes, and nothing of it is sent by surprise later.
+//! A connection is made when there is something to send. When it breaks, what somebody still waits for goes out again on
+//! the new one, the same octets, but not for ever: each copy may be another prompt on a phone. When no connection can be
+//! made, or each one breaks without an answer, everything in flight is given back as unreachable, so that the machine
+//! decides where it goes, and nothing of it is sent by surprise later.
 
-use std::collections::BTreeMap;
+mod flight;
+
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +15,7 @@ use causeway_proto::radius::{MAX_LEN, MIN_LEN, Port};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
+use socket2::{SockRef, TcpKeepalive};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -23,16 +26,22 @@ use tokio_rustls::client::TlsStream;
 
 use super::Server;
 use super::sockets::Arrival;
+use flight::{Added, Flight};
 
 /// How long a connection may take to be made, and a write to be taken.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a server that cannot be reached is left alone, at first and at most.
+/// After so long without word that what was sent has come, a connection is dead.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(10);
+/// When nothing is sent, the host asks after so long whether the other end is there, so often and so many times: who
+/// waits for a phone shall not wait for a connection that is no more.
+const IDLE: Duration = Duration::from_secs(30);
+const IDLE_AGAIN: Duration = Duration::from_secs(5);
+const IDLE_TIMES: u32 = 3;
+/// How long a server that cannot be reached or never answers is left alone, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A connection that ends sooner, without an answer, is as good as none.
 const SHORT: Duration = Duration::from_secs(1);
-/// For how long an answer may come: nobody waits longer.
-const LIFETIME: Duration = Duration::from_secs(180);
 
 /// How a server is reached over TLS.
 #[derive(Clone, Debug)]
@@ -110,56 +119,13 @@ impl Tls {
     }
 }
 
-/// What has been sent under each identifier.
-#[derive(Debug, Default)]
-struct Flight(BTreeMap<u8, Sent>);
-
+/// What the machine wants of a link.
 #[derive(Debug)]
-struct Sent {
-    when: Instant,
-    datagram: Vec<u8>,
-    answered: bool,
-}
-
-impl Flight {
-    /// Adds a request and returns it if it is to be sent, which a copy is not: TLS loses nothing.
-    ///
-    /// A copy may come even behind the answer, when the machine has not seen that yet.
-    fn add(&mut self, datagram: Vec<u8>) -> Option<&[u8]> {
-        let identifier = *datagram.get(1)?;
-        if self
-            .0
-            .get(&identifier)
-            .is_some_and(|sent| sent.datagram == datagram)
-        {
-            return None;
-        }
-        let sent = Sent {
-            when: Instant::now(),
-            datagram,
-            answered: false,
-        };
-        self.0.insert(identifier, sent);
-        self.0.get(&identifier).map(|sent| &*sent.datagram)
-    }
-
-    fn answered(&mut self, reply: &[u8]) {
-        if let Some(sent) = reply.get(1).and_then(|id| self.0.get_mut(id)) {
-            sent.answered = true;
-        }
-    }
-
-    /// Returns what still waits for an answer.
-    fn waiting(&self) -> impl Iterator<Item = &[u8]> {
-        self.0
-            .values()
-            .filter(|sent| !sent.answered)
-            .map(|sent| &*sent.datagram)
-    }
-
-    fn forget_old(&mut self) {
-        self.0.retain(|_, sent| sent.when.elapsed() < LIFETIME);
-    }
+pub(super) enum Order {
+    /// A datagram is to go out.
+    Send(Vec<u8>),
+    /// Nobody waits for an answer under this identifier any more; one that comes is handed over all the same.
+    Forget(u8),
 }
 
 /// Why a connection has ended.
@@ -175,7 +141,7 @@ pub(super) struct Link {
     pub(super) server: Server,
     pub(super) tls: Tls,
     pub(super) port: Port,
-    pub(super) orders: mpsc::Receiver<Vec<u8>>,
+    pub(super) orders: mpsc::Receiver<Order>,
     pub(super) arrivals: mpsc::Sender<Arrival>,
 }
 
@@ -185,11 +151,12 @@ impl Link {
         let mut flight = Flight::default();
         let mut pause = FIRST_PAUSE;
         loop {
-            flight.forget_old();
-            if flight.waiting().next().is_none() {
-                match self.orders.recv().await {
-                    Some(datagram) => drop(flight.add(datagram).map(|_| ())),
-                    None => return,
+            while !flight.is_due() {
+                let Some(order) = self.orders.recv().await else {
+                    return;
+                };
+                if flight.obey(order) == Added::Spent && !self.refuse().await {
+                    return;
                 }
             }
             let mut heard = false;
@@ -211,73 +178,94 @@ impl Link {
                     tracing::debug!(radius.server = self.server.name, %error, "no RADIUS connection");
                 }
             }
-            if heard || made.is_some_and(|made| made.elapsed() >= SHORT) {
+            flight.break_off();
+            if heard {
                 pause = FIRST_PAUSE;
                 continue;
             }
-            flight.0.clear();
-            if !self.refuse_for(pause).await {
+            let lasted = made.is_some_and(|made| made.elapsed() >= SHORT);
+            let there = if lasted && !flight.has_spent() {
+                self.rest_for(pause, &mut flight).await
+            } else {
+                flight.give_back();
+                self.refuse_for(pause, &mut flight).await
+            };
+            if !there {
                 return;
             }
             pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
         }
     }
 
+    /// Gives everything back; returns whether the machine is still there.
+    async fn refuse(&self) -> bool {
+        let unreachable = Arrival::Unreachable(self.port);
+        self.arrivals.send(unreachable).await.is_ok()
+    }
+
     /// Gives everything back for a while; returns whether the machine is still there.
-    async fn refuse_for(&mut self, pause: Duration) -> bool {
+    async fn refuse_for(&mut self, pause: Duration, flight: &mut Flight) -> bool {
         let mut wait = std::pin::pin!(sleep(pause));
+        if !self.refuse().await {
+            return false;
+        }
         loop {
-            if self
-                .arrivals
-                .send(Arrival::Unreachable(self.port))
-                .await
-                .is_err()
-            {
-                return false;
-            }
             tokio::select! {
                 () = &mut wait => return true,
-                order = self.orders.recv() => if order.is_none() {
-                    return false;
+                order = self.orders.recv() => match order {
+                    Some(Order::Forget(identifier)) => flight.forget(identifier),
+                    Some(Order::Send(_)) => if !self.refuse().await {
+                        return false;
+                    },
+                    None => return false,
+                },
+            }
+        }
+    }
+
+    /// Leaves the server alone for a while and keeps what is to be sent; returns whether the machine is still there.
+    async fn rest_for(&mut self, pause: Duration, flight: &mut Flight) -> bool {
+        let mut wait = std::pin::pin!(sleep(pause));
+        loop {
+            tokio::select! {
+                () = &mut wait => return true,
+                order = self.orders.recv() => match order {
+                    Some(order) => if flight.obey(order) == Added::Spent && !self.refuse().await {
+                        return false;
+                    },
+                    None => return false,
                 },
             }
         }
     }
 
     async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
-        let endpoint = self.server.endpoint();
-        let socket = if endpoint.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
-        };
-        socket.bind(self.server.bind_address())?;
-        socket.set_keepalive(true)?;
-        let stream = socket.connect(endpoint).await?;
-        stream.set_nodelay(true)?;
+        let stream = dial(&self.server).await?;
         let connector = TlsConnector::from(Arc::clone(&self.tls.config));
         connector.connect(self.tls.name.clone(), stream).await
     }
 
-    /// Sends what is in flight, then carries both ways.
+    /// Sends what is to be sent, and carries both ways.
     async fn carry(
         &mut self,
         mut stream: TlsStream<TcpStream>,
         flight: &mut Flight,
         heard: &mut bool,
     ) -> io::Result<End> {
-        for datagram in flight.waiting() {
-            write(&mut stream, datagram).await?;
-        }
         let mut buffer = Vec::new();
         loop {
+            // Before each datagram: what is in the queue may say that nobody waits for it any more.
+            while let Ok(order) = self.orders.try_recv() {
+                flight.obey(order);
+            }
+            if let Some(datagram) = flight.next() {
+                write(&mut stream, datagram).await?;
+                continue;
+            }
             tokio::select! {
                 order = self.orders.recv() => match order {
-                    Some(datagram) => {
-                        if let Some(datagram) = flight.add(datagram) {
-                            write(&mut stream, datagram).await?;
-                        }
-                    }
+                    // What is spent is not given back here: others are answered over this connection.
+                    Some(order) => drop(flight.obey(order)),
                     None => return Ok(End::Closed),
                 },
                 read = stream.read_buf(&mut buffer) => {
@@ -296,6 +284,34 @@ impl Link {
             }
         }
     }
+}
+
+/// Connects in such a way that the host notices soon when the other end is gone.
+async fn dial(server: &Server) -> io::Result<TcpStream> {
+    let endpoint = server.endpoint();
+    let socket = if endpoint.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.bind(server.bind_address())?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(IDLE)
+        .with_interval(IDLE_AGAIN)
+        .with_retries(IDLE_TIMES);
+    let watched = {
+        let socket = SockRef::from(&socket);
+        socket
+            .set_tcp_keepalive(&keepalive)
+            .and_then(|()| socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED)))
+    };
+    if let Err(error) = watched {
+        // It only takes longer then.
+        tracing::debug!(%error, "a dead RADIUS connection will be noticed late");
+    }
+    let stream = socket.connect(endpoint).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }
 
 async fn write(stream: &mut TlsStream<TcpStream>, datagram: &[u8]) -> io::Result<()> {
@@ -355,16 +371,26 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_copy_is_not_sent_again_on_the_same_connection() {
-        let mut flight = Flight::default();
-        assert!(flight.add(packet(1, 20)).is_some());
-        assert!(flight.add(packet(1, 20)).is_none());
-        // Another request under the same identifier: nobody waits for the first any more.
-        assert!(flight.add(packet(1, 21)).is_some());
-        assert_eq!(flight.waiting().count(), 1);
-        flight.answered(&packet(1, 30));
-        assert_eq!(flight.waiting().count(), 0);
-        assert!(flight.add(packet(1, 21)).is_none(), "behind its answer");
+    #[tokio::test]
+    async fn a_dead_connection_is_noticed_soon() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Server {
+            name: "cloud".into(),
+            address: address.ip(),
+            auth_port: address.port(),
+            secret: b"radsec".as_slice().into(),
+            source: None,
+            status: causeway_proto::radius::StatusServer::Off,
+            tls: None,
+        };
+        let stream = dial(&server).await.unwrap();
+        let socket = SockRef::from(&stream);
+        let s = Duration::from_secs;
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(s(10)));
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), s(30));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), s(5));
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
     }
 }

@@ -56,6 +56,8 @@ struct Book {
     requests: Vec<(usize, Vec<u8>)>,
     /// The user at whose request the connection breaks, once.
     breaks_at: Option<Vec<u8>>,
+    /// How long a request waits until the connection breaks instead of an answer, each time.
+    hangs_up: Option<Duration>,
     /// Answers in pieces of this size.
     piece: usize,
 }
@@ -152,6 +154,8 @@ async fn serve(
         book.connections += 1;
         book.connections
     };
+    // The answer that comes only with the next one.
+    let mut held = Vec::new();
     loop {
         let mut request = vec![0; 4];
         stream.read_exact(&mut request).await?;
@@ -166,15 +170,19 @@ async fn serve(
             .map(Result::unwrap)
             .find(|a| a.kind == AttributeType::USER_NAME);
         let user = user.unwrap().value.to_vec();
-        let piece = {
+        let (piece, hangs_up) = {
             let mut book = book.lock().unwrap();
             book.requests.push((connection, request.clone()));
             if book.breaks_at.as_ref() == Some(&user) {
                 book.breaks_at = None;
                 return Ok(());
             }
-            book.piece
+            (book.piece, book.hangs_up)
         };
+        if let Some(after) = hangs_up {
+            tokio::time::sleep(after).await;
+            return Ok(());
+        }
         let code = if user.starts_with(b"user") {
             Code::ACCESS_ACCEPT
         } else {
@@ -188,6 +196,11 @@ async fn serve(
         let attributes = list.finish().unwrap();
         let (identifier, authenticator) = (packet.identifier, &packet.authenticator);
         let reply = sign_reply(code, identifier, attributes, authenticator, SECRET).unwrap();
+        if user == b"user-slow" {
+            held.extend(reply);
+            continue;
+        }
+        let reply = [std::mem::take(&mut held), reply].concat();
         for part in reply.chunks(piece.min(reply.len())) {
             stream.write_all(part).await?;
             stream.flush().await?;
@@ -276,6 +289,77 @@ async fn what_was_in_flight_goes_out_again_on_a_new_connection() {
     let mut seen: Vec<_> = copies.into_values().collect();
     seen.sort();
     assert_eq!(seen, [vec![1], vec![1, 2]], "the same octets on both");
+}
+
+/// Asks about a log-in whose answer is held back, and leaves when the server has the request.
+async fn ask_and_leave(client: &Transport, server: &TestServer) {
+    let before = server.book.lock().unwrap().requests.len();
+    tokio::select! {
+        _ = ask(client, "user-slow") => unreachable!("it is not answered"),
+        () = async {
+            while server.book.lock().unwrap().requests.len() == before {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        } => {}
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_does_not_go_out_again() {
+    let authority = Authority::new();
+    let server = TestServer::start(&authority).await;
+    let client = server.client(&authority, Some(&authority));
+    assert_eq!(result(&client, "user1").await, RadiusResult::Accept);
+    ask_and_leave(&client, &server).await;
+    server.book.lock().unwrap().breaks_at = Some(b"user2".to_vec());
+    assert_eq!(result(&client, "user2").await, RadiusResult::Accept);
+    let connections: Vec<_> = {
+        let book = server.book.lock().unwrap();
+        book.requests.iter().map(|(number, _)| *number).collect()
+    };
+    assert_eq!(
+        connections,
+        [1, 1, 1, 2],
+        "only the last log-in is on both connections"
+    );
+}
+
+#[tokio::test]
+async fn a_late_answer_is_known_though_its_request_is_forgotten() {
+    let authority = Authority::new();
+    let server = TestServer::start(&authority).await;
+    let client = server.client(&authority, Some(&authority));
+    let late = Arc::new(Mutex::new(Vec::new()));
+    client.on_late({
+        let late = late.clone();
+        move |login| late.lock().unwrap().push(login.user.as_bytes().to_vec())
+    });
+    ask_and_leave(&client, &server).await;
+    // The held answer comes before this one.
+    assert_eq!(result(&client, "user2").await, RadiusResult::Accept);
+    assert_eq!(*late.lock().unwrap(), [b"user-slow".to_vec()]);
+}
+
+#[tokio::test]
+async fn a_server_that_always_hangs_up_sees_few_copies() {
+    let authority = Authority::new();
+    // At once, and after so long that the connection seemed to be one.
+    let run = async |hangs_up| {
+        let server = TestServer::start(&authority).await;
+        server.book.lock().unwrap().hangs_up = Some(Duration::from_millis(hangs_up));
+        let client = server.client(&authority, Some(&authority));
+        let deadline = Instant::now() + Duration::from_millis(7_500);
+        let reply = client
+            .request(&applicant(), credentials("user1"), deadline)
+            .await
+            .unwrap();
+        assert_ne!(reply.completion.result, RadiusResult::Accept);
+        let book = server.book.lock().unwrap();
+        let (_, first) = book.requests.first().unwrap();
+        assert!(book.requests.iter().all(|(_, request)| request == first));
+        assert!((2..=3).contains(&book.requests.len()), "{hangs_up} ms");
+    };
+    tokio::join!(run(10), run(1_100));
 }
 
 #[tokio::test]

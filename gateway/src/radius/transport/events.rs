@@ -26,6 +26,7 @@ impl Driver {
                     meters.unsigned.increment(1);
                 }
             }
+            Event::Settled { port, identifier } => self.sockets.settle(port, identifier),
             Event::Late {
                 server,
                 code,

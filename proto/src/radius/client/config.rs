@@ -139,6 +139,15 @@ pub enum Event {
         /// The server.
         server: ServerId,
     },
+    /// Nobody waits for an answer under this identifier any more, so the octets need not go out again.
+    ///
+    /// An answer that still comes is to be handed over all the same: it may be a late one.
+    Settled {
+        /// The socket.
+        port: Port,
+        /// The identifier, until the next octets with it.
+        identifier: u8,
+    },
     /// A request ended. Nothing follows for it.
     Finished {
         /// The request.

@@ -264,6 +264,12 @@ impl Client {
             return;
         };
         for question in &mut state.questions {
+            if !question.old {
+                self.events.push_back(Event::Settled {
+                    port: question.port,
+                    identifier: question.identifier,
+                });
+            }
             question.old = true;
         }
         let (status, user) = match state.supports {
@@ -379,6 +385,10 @@ impl Client {
         };
         state.free(port.number, question.identifier);
         state.hear(now);
+        self.events.push_back(Event::Settled {
+            port,
+            identifier: question.identifier,
+        });
         if let Some(inquiry) = &mut state.inquiry {
             inquiry.answered = true;
         }

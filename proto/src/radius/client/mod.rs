@@ -431,6 +431,10 @@ impl Client {
         } else {
             self.retire(now, &request);
         }
+        self.events.push_back(Event::Settled {
+            port,
+            identifier: request.attempt.identifier,
+        });
         self.events.push_back(Event::Finished {
             request: id,
             completion: Completion {

@@ -317,6 +317,10 @@ impl Client {
         let moved = attempt.is_some();
         if let Some(attempt) = attempt {
             self.retire(now, &request);
+            self.events.push_back(Event::Settled {
+                port: request.attempt.port,
+                identifier: request.attempt.identifier,
+            });
             request.tried.push(attempt.port.server);
             request.attempt = attempt;
             request.refusal = None;

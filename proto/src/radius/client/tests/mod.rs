@@ -9,6 +9,7 @@ use crate::aaa::{Identity, TunnelKind};
 mod belief;
 mod health;
 mod servers;
+mod settling;
 
 const SECRET: &[u8] = b"secret";
 
@@ -123,6 +124,7 @@ fn finished(client: &mut Client) -> Option<Completion> {
         Event::Finished { completion, .. } => Some(completion),
         Event::Started { .. }
         | Event::Retransmitted { .. }
+        | Event::Settled { .. }
         | Event::Late { .. }
         | Event::Unsigned { .. }
         | Event::Health { .. }
