@@ -69,7 +69,7 @@ pub(super) enum Ending {
 /// Why an attempt is not made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Held {
-    /// Its turn would come behind its deadline.
+    /// Its turn would come when it is too late to make it.
     TooSoon,
     /// Too many prompts were denied.
     TooManyPrompts,
@@ -81,7 +81,7 @@ impl Held {
         match self {
             Self::TooSoon => {
                 "too many failures of this user from this address: the next attempt is not due \
-                 before the client would give up"
+                 while the client would still wait long enough"
             }
             Self::TooManyPrompts => {
                 "six prompts of this user were denied or ran out within an hour, all asked for \
@@ -103,13 +103,13 @@ impl Brakes {
         }
     }
 
-    /// Takes an attempt and returns when it may be made.
+    /// Takes an attempt and returns when it may be made, ahead of `latest` if it has to wait.
     pub(super) fn take(
         &self,
         now: Instant,
         user: &Identity,
         source: IpAddr,
-        deadline: Instant,
+        latest: Instant,
     ) -> Result<(Attempt<'_>, Instant), Held> {
         let hash = self.hash(user, source);
         let mut row = self.row(hash);
@@ -123,7 +123,7 @@ impl Brakes {
             return Err(Held::TooManyPrompts);
         }
         let turn = entry.next.max(now);
-        if turn >= deadline {
+        if turn >= latest {
             self.refused.increment(1);
             return Err(Held::TooSoon);
         }

@@ -16,6 +16,11 @@ use tokio::time::timeout_at;
 /// For so many users it is known that a prompt may be open; beyond, nobody is held back.
 const MAX_USERS: usize = 65_536;
 
+/// What a person needs to find the phone and approve. Who has waited and has less left is not asked about: its client
+/// would leave an open prompt behind, for which the next log-in would wait as long. A log-in whose whole time is short
+/// keeps half of it for the person.
+const ENOUGH: Duration = Duration::from_secs(30);
+
 /// What happens to a second log-in of a user whose prompt is open.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum DuplicatePolicy {
@@ -87,17 +92,33 @@ impl Guard {
         }
     }
 
-    /// Waits until no prompt of this user is open, or says that one is.
+    /// Returns until when a log-in may wait that begins now: what is then left is enough for a person.
+    ///
+    /// Where the policy lets nobody wait, only the deadline counts.
+    pub(super) fn latest(&self, now: Instant, deadline: Instant) -> Instant {
+        match self.settings.policy {
+            DuplicatePolicy::Wait => {
+                let whole = deadline.saturating_duration_since(now);
+                now + whole.saturating_sub(ENOUGH.min(whole / 2))
+            }
+            DuplicatePolicy::Refuse | DuplicatePolicy::Allow => deadline,
+        }
+    }
+
+    /// Waits until no prompt of this user is open, or says that one is; who has waited does not enter behind `latest`.
     pub(super) async fn enter(
         &self,
         user: &Identity,
         session: &str,
-        deadline: Instant,
+        latest: Instant,
     ) -> Result<Place<'_>, Occupied> {
         let key = super::canonical(user);
         let mut counted = false;
         loop {
             let now = Instant::now();
+            if counted && now >= latest {
+                return Err(Occupied);
+            }
             let (ended, until) = match self.try_enter(&key, session, now) {
                 Ok(place) => return Ok(place),
                 Err(held) => held,
@@ -114,10 +135,10 @@ impl Guard {
                     return Err(Occupied);
                 }
             }
-            if now >= deadline {
+            if now >= latest {
                 return Err(Occupied);
             }
-            let wake = until.map_or(deadline, |until| until.min(deadline));
+            let wake = until.map_or(latest, |until| until.min(latest));
             // Whichever comes first, the next round looks again.
             drop(timeout_at(wake.into(), wait(ended)).await);
         }
@@ -306,6 +327,35 @@ mod tests {
         let deadline = Instant::now() + Duration::from_millis(30);
         let refused = guard.enter(&name("alice"), "2", deadline).await;
         assert_eq!(refused.err(), Some(Occupied));
+    }
+
+    #[test]
+    fn a_person_has_thirty_seconds_or_half_of_the_time() {
+        let (guard, now) = (guard(DuplicatePolicy::Wait, 60_000), Instant::now());
+        for (whole, latest) in [(58, 29), (120, 90), (60, 30), (20, 10), (0, 0)] {
+            let [whole, latest] = [whole, latest].map(Duration::from_secs);
+            assert_eq!(guard.latest(now, now + whole), now + latest);
+        }
+        let deadline = now + Duration::from_secs(58);
+        let guard = self::guard(DuplicatePolicy::Refuse, 60_000);
+        assert_eq!(guard.latest(now, deadline), deadline);
+    }
+
+    #[tokio::test]
+    async fn who_has_waited_does_not_enter_too_late() {
+        // The window ends behind the latest moment and ahead of the deadline.
+        let guard = guard(DuplicatePolicy::Wait, 600);
+        drop(guard.enter(&name("alice"), "1", soon()).await.unwrap());
+        let now = Instant::now();
+        let latest = guard.latest(now, now + Duration::from_millis(900));
+        let refused = guard.enter(&name("alice"), "2", latest).await;
+        assert_eq!(refused.err(), Some(Occupied));
+        // It left nothing behind: the next one enters when the window of the first has ended.
+        guard
+            .enter(&name("alice"), "3", soon())
+            .await
+            .unwrap()
+            .close();
     }
 
     #[tokio::test]

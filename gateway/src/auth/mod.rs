@@ -87,10 +87,14 @@ impl Authenticator {
         let started = Instant::now();
         let user = credentials.user().clone();
         let source = applicant.remote.ip();
+        let latest = match &self.guard {
+            Some(guard) => guard.latest(started, deadline),
+            None => deadline,
+        };
         let attempt = if goes_on(&credentials) {
             self.brakes.resume(&user, source)
         } else {
-            match self.brakes.take(started, &user, source, deadline) {
+            match self.brakes.take(started, &user, source, latest) {
                 Ok((attempt, turn)) => {
                     if turn > started {
                         sleep_until(turn.into()).await;
@@ -101,7 +105,7 @@ impl Authenticator {
             }
         };
         let place = match &self.guard {
-            Some(guard) => match guard.enter(&user, &applicant.session, deadline).await {
+            Some(guard) => match guard.enter(&user, &applicant.session, latest).await {
                 Ok(place) => Some(place),
                 Err(Occupied) => {
                     return Outcome::not_asked(started.elapsed(), OCCUPIED);
