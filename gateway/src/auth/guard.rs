@@ -64,8 +64,12 @@ pub(super) struct Guard {
 struct Open {
     /// Which session asked.
     session: String,
+    /// Since when.
+    since: Instant,
     /// Until when it counts; `None` while its request waits.
     until: Option<Instant>,
+    /// Whether the answer has come although its request seems to wait: its client is leaving.
+    answered: bool,
     ended: Arc<Notify>,
 }
 
@@ -144,16 +148,21 @@ impl Guard {
         }
     }
 
-    /// Ends a prompt whose late answer has come.
-    pub(super) fn answered_late(&self, user: &Identity, session: &str) {
+    /// Ends a prompt that was `asked` for then and whose answer nobody took; the place that stands for it may be dropped
+    /// before or afterwards.
+    pub(super) fn answered_late(&self, user: &Identity, session: &str, asked: Instant) {
         let mut open = self.lock();
         let key = super::canonical(user);
         // Whoever has entered since has a prompt of its own.
-        if open
-            .get(&key)
-            .is_some_and(|entry| entry.until.is_some() && entry.session == session)
-            && let Some(entry) = open.remove(&key)
-        {
+        let Some(entry) = open
+            .get_mut(&key)
+            .filter(|entry| entry.session == session && entry.since <= asked)
+        else {
+            return;
+        };
+        if entry.until.is_none() {
+            entry.answered = true;
+        } else if let Some(entry) = open.remove(&key) {
             entry.ended.notify_waiters();
         }
     }
@@ -197,7 +206,9 @@ impl Guard {
             key.to_vec(),
             Open {
                 session: session.to_owned(),
+                since: now,
                 until: None,
+                answered: false,
                 ended: ended.unwrap_or_default(),
             },
         );
@@ -222,12 +233,18 @@ impl Place<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        if let Some(user) = self.user.take()
-            && let Some(entry) = self.guard.lock().get_mut(&user)
-        {
-            entry.until = Some(self.since + self.guard.settings.window);
-            // Whoever waits learns until when.
-            entry.ended.notify_waiters();
+        let Some(user) = self.user.take() else {
+            return;
+        };
+        let mut open = self.guard.lock();
+        let Some(entry) = open.get_mut(&user) else {
+            return;
+        };
+        entry.until = Some(self.since + self.guard.settings.window);
+        // Whoever waits learns until when, or that it has ended.
+        entry.ended.notify_waiters();
+        if entry.answered {
+            open.remove(&user);
         }
     }
 }
@@ -302,12 +319,12 @@ mod tests {
         let refused = guard.enter(&name("alice"), "2", soon()).await;
         assert_eq!(refused.err(), Some(Occupied));
         // A late answer ends it, if it is to that log-in.
-        guard.answered_late(&name("alice"), "7");
+        guard.answered_late(&name("alice"), "7", Instant::now());
         assert!(guard.enter(&name("alice"), "2", soon()).await.is_err());
-        guard.answered_late(&name("Alice"), "1");
+        guard.answered_late(&name("Alice"), "1", Instant::now());
         let second = guard.enter(&name("alice"), "2", soon()).await.unwrap();
         // It has a prompt of its own; a late answer to the first changes nothing.
-        guard.answered_late(&name("alice"), "1");
+        guard.answered_late(&name("alice"), "1", Instant::now());
         assert!(guard.enter(&name("alice"), "3", soon()).await.is_err());
         second.close();
 
@@ -318,6 +335,24 @@ mod tests {
             .await
             .unwrap()
             .close();
+    }
+
+    #[tokio::test]
+    async fn an_answer_just_as_the_client_leaves_leaves_nothing_open() {
+        let guard = guard(DuplicatePolicy::Refuse, 60_000);
+        let alice = name("alice");
+        let before = Instant::now();
+        let first = guard.enter(&alice, "1", soon()).await.unwrap();
+        guard.answered_late(&alice, "1", Instant::now());
+        drop(first);
+        let second = guard.enter(&alice, "2", soon()).await.unwrap();
+        // The answers to another session, and to an earlier prompt of this one, say nothing of this prompt.
+        guard.answered_late(&alice, "1", Instant::now());
+        guard.answered_late(&alice, "2", before);
+        drop(second);
+        assert!(guard.enter(&alice, "3", soon()).await.is_err());
+        guard.answered_late(&alice, "2", Instant::now());
+        assert_eq!(guard.len(), 0);
     }
 
     #[tokio::test]

@@ -52,9 +52,9 @@ impl Authenticator {
         let guard = duplicates.map(|settings| Arc::new(Guard::new(settings)));
         if let Some(guard) = &guard {
             let guard = Arc::downgrade(guard);
-            radius.on_late(move |login| {
+            radius.on_late(move |login, _| {
                 if let Some(guard) = guard.upgrade() {
-                    guard.answered_late(&login.user, &login.session);
+                    guard.answered_late(&login.user, &login.session, login.asked);
                 }
             });
         }

@@ -8,7 +8,7 @@ use causeway_proto::aaa::{
 };
 use causeway_proto::crypto::SecretBytes;
 use causeway_proto::radius::access::{Answer, Lacking, ReplyError};
-use causeway_proto::radius::{Completion, RadiusResult, Refused};
+use causeway_proto::radius::{Code, Completion, RadiusResult, Refused};
 
 use crate::auth::explain::explain;
 use crate::auth::{AuthHealth, Outcome};
@@ -53,8 +53,8 @@ impl RadiusAuthenticator {
         self
     }
 
-    /// Calls `hook` for each answer that comes when nobody waits any more.
-    pub(super) fn on_late(&self, hook: impl Fn(&Login) + Send + Sync + 'static) {
+    /// Calls `hook` for each answer that comes when nobody waits any more, with what it said if that could be read.
+    pub(super) fn on_late(&self, hook: impl Fn(&Login, Option<Code>) + Send + Sync + 'static) {
         self.transport.on_late(hook);
     }
 
