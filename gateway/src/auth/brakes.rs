@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use causeway_proto::aaa::Identity;
+use causeway_proto::radius::Login;
 use metrics::{Counter, counter};
 
 /// The delay behind the first failure; it doubles with each.
@@ -17,7 +18,7 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
 /// For how long a failure counts.
 const MEMORY: Duration = Duration::from_secs(3600);
-/// So many prompts may be denied or run out within [`MEMORY`].
+/// So many prompts may be denied, run out or be answered too late within [`MEMORY`].
 const MAX_PROMPTS: usize = 6;
 /// The table: so many rows of so many places.
 const ROWS: usize = 4096;
@@ -41,8 +42,17 @@ struct Entry {
     pending: u32,
     next: Instant,
     last: Instant,
-    /// When prompts were denied or ran out.
-    prompts: Vec<Instant>,
+    /// The prompts that were denied, ran out or were answered too late.
+    prompts: Vec<Prompt>,
+}
+
+/// A prompt that let nobody in.
+#[derive(Debug)]
+struct Prompt {
+    /// When it ended.
+    when: Instant,
+    /// Whose it was.
+    session: u64,
 }
 
 /// One attempt; dropping it takes it off the count of those that have not ended.
@@ -62,6 +72,8 @@ pub(super) enum Ending {
     Rejected,
     /// Refused after a person was asked.
     Denied,
+    /// A person may have been asked, and said nothing.
+    RanOut,
     /// Nothing is known of the user.
     Open,
 }
@@ -71,7 +83,7 @@ pub(super) enum Ending {
 pub(super) enum Held {
     /// Its turn would come when it is too late to make it.
     TooSoon,
-    /// Too many prompts were denied.
+    /// Too many prompts let nobody in.
     TooManyPrompts,
 }
 
@@ -84,8 +96,8 @@ impl Held {
                  while the client would still wait long enough"
             }
             Self::TooManyPrompts => {
-                "six prompts of this user were denied or ran out within an hour, all asked for \
-                 from this address: somebody may have the password"
+                "six prompts of this user were denied, ran out or were answered too late within an \
+                 hour, all asked for from this address: somebody may have the password"
             }
         }
     }
@@ -117,7 +129,7 @@ impl Brakes {
         let entry = place(&mut row, hash, now);
         entry
             .prompts
-            .retain(|when| now.saturating_duration_since(*when) < MEMORY);
+            .retain(|prompt| now.saturating_duration_since(prompt.when) < MEMORY);
         if entry.prompts.len() >= MAX_PROMPTS {
             self.refused.increment(1);
             return Err(Held::TooManyPrompts);
@@ -151,6 +163,18 @@ impl Brakes {
         }
     }
 
+    /// Notes a prompt whose answer nobody took, unless it has been counted when its log-in ended.
+    pub(super) fn end_late(&self, now: Instant, login: &Login) {
+        let hash = self.hash(&login.user, login.source);
+        let session = self.key.hash_one(&login.session);
+        let mut row = self.row(hash);
+        let entry = place(&mut row, hash, now);
+        let counted = |prompt: &Prompt| prompt.session == session && prompt.when >= login.asked;
+        if !entry.prompts.iter().any(counted) {
+            entry.prompt(now, session);
+        }
+    }
+
     fn hash(&self, user: &Identity, source: IpAddr) -> u64 {
         // A client of IPv6 has a whole network of addresses.
         let source = match source.to_canonical() {
@@ -169,9 +193,26 @@ impl Brakes {
     }
 }
 
+impl Entry {
+    fn prompt(&mut self, now: Instant, session: u64) {
+        self.last = now;
+        if self.prompts.len() < MAX_PROMPTS {
+            let when = now;
+            self.prompts.push(Prompt { when, session });
+        }
+    }
+
+    /// Returns how much would be forgotten with it.
+    fn weight(&self) -> usize {
+        let failures = usize::try_from(self.failures).unwrap_or(usize::MAX);
+        failures.saturating_add(self.prompts.len())
+    }
+}
+
 impl Attempt<'_> {
-    /// Notes how it ended.
-    pub(super) fn end(self, now: Instant, ending: Ending) {
+    /// Notes how the attempt of this session ended.
+    pub(super) fn end(self, now: Instant, ending: Ending, session: &str) {
+        let session = self.brakes.key.hash_one(session);
         let mut row = self.brakes.row(self.hash);
         match ending {
             Ending::Open => {}
@@ -186,10 +227,11 @@ impl Attempt<'_> {
                 entry.next = entry.next.max(now + delay(entry.failures));
                 entry.failures = entry.failures.saturating_add(1);
                 entry.last = now;
-                if ending == Ending::Denied && entry.prompts.len() < MAX_PROMPTS {
-                    entry.prompts.push(now);
+                if ending == Ending::Denied {
+                    entry.prompt(now, session);
                 }
             }
+            Ending::RanOut => place(&mut row, self.hash, now).prompt(now, session),
         }
         // The lock goes before `self` does, which takes it again.
         drop(row);
@@ -205,7 +247,7 @@ impl Drop for Attempt<'_> {
         for entry in row.iter_mut().filter(|entry| entry.tag == self.hash) {
             entry.pending = entry.pending.saturating_sub(1);
         }
-        row.retain(|entry| entry.pending > 0 || entry.failures > 0);
+        row.retain(|entry| entry.pending > 0 || entry.weight() > 0);
     }
 }
 
@@ -220,7 +262,7 @@ fn place(row: &mut Vec<Entry>, tag: u64, now: Instant) -> &mut Entry {
     let place = found.unwrap_or_else(|| {
         if row.len() >= PLACES {
             let least = (0..row.len())
-                .min_by_key(|place| row.get(*place).map(|entry| (entry.failures, entry.last)));
+                .min_by_key(|place| row.get(*place).map(|entry| (entry.weight(), entry.last)));
             row.swap_remove(least.unwrap_or(0));
         }
         row.push(Entry {
@@ -256,7 +298,7 @@ mod tests {
     fn attempt(brakes: &Brakes, now: Instant, source: IpAddr, ending: Ending) -> Duration {
         let deadline = now + s(58);
         let (attempt, turn) = brakes.take(now, &name("alice"), source, deadline).unwrap();
-        attempt.end(turn, ending);
+        attempt.end(turn, ending, "1");
         turn - now
     }
 
@@ -328,6 +370,38 @@ mod tests {
     }
 
     #[test]
+    fn prompts_that_ran_out_or_were_answered_late_count_each_once() {
+        let (brakes, now) = (Brakes::new(), Instant::now());
+        let late = |n: u64| Login {
+            user: name("Alice"),
+            session: n.to_string(),
+            correlation: None,
+            source: HERE,
+            asked: now + s(100 * n),
+        };
+        for n in 0..6 {
+            let at = now + s(100 * n);
+            let taken = brakes.take(at, &name("alice"), HERE, at + s(58));
+            // Nobody is slowed down by a phone that is out of reach.
+            let (attempt, turn) = taken.unwrap();
+            assert_eq!(turn, at);
+            if n % 2 == 0 {
+                attempt.end(at + s(58), Ending::RanOut, &n.to_string());
+            } else {
+                drop(attempt);
+            }
+            brakes.end_late(at + s(70), &late(n));
+        }
+        let at = now + s(700);
+        let held = brakes.take(at, &name("alice"), HERE, at + s(58)).err();
+        assert_eq!(held, Some(Held::TooManyPrompts));
+        assert_eq!(attempt(&brakes, at, THERE, Ending::Accepted), s(0));
+        // An hour later they are forgotten, and so is a whole entry.
+        assert_eq!(attempt(&brakes, at + s(3600), HERE, Ending::Accepted), s(0));
+        assert!(brakes.rows.iter().all(|row| row.lock().unwrap().is_empty()));
+    }
+
+    #[test]
     fn addresses_of_one_network_are_one_source() {
         let (brakes, now) = (Brakes::new(), Instant::now());
         let v6 = |text: &str| text.parse().unwrap();
@@ -357,7 +431,7 @@ mod tests {
         for n in 0..100_000 {
             let user = name(&format!("user{n}"));
             let (attempt, _) = brakes.take(at, &user, THERE, at + s(58)).unwrap();
-            attempt.end(at, Ending::Rejected);
+            attempt.end(at, Ending::Rejected, "1");
         }
         let kept: usize = brakes
             .rows

@@ -15,7 +15,7 @@ use crate::auth::{AuthHealth, Outcome};
 use crate::radius::{Login, Reply, RequestError, Transport};
 
 /// An accept within this time was given without asking a person.
-const QUICK: Duration = Duration::from_secs(1);
+pub(super) const QUICK: Duration = Duration::from_secs(1);
 /// How often that is worth a line.
 const QUICK_REMINDER: Duration = Duration::from_secs(3600);
 /// "Never", as seconds since the start.

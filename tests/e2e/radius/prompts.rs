@@ -134,6 +134,41 @@ async fn who_has_waited_until_too_little_time_is_left_causes_no_prompt() {
 }
 
 #[tokio::test]
+async fn prompts_that_are_approved_too_late_are_six_an_hour() {
+    let server = RadiusServer::start(Script {
+        delay: Duration::from_millis(1100),
+        ..Script::default()
+    })
+    .unwrap();
+    let client = guarded(&server, DuplicatePolicy::Wait, false);
+    let login = |session: usize| {
+        let mut applicant = applicant();
+        applicant.session = format!("{session:08x}");
+        let client = client.clone();
+        async move {
+            let deadline = Instant::now() + Duration::from_secs(58);
+            client
+                .authenticate(&applicant, pap("alice", "wonderland"), deadline)
+                .await
+        }
+    };
+    for session in 1..=6 {
+        let attempt = tokio::spawn(login(session));
+        while server.counts().requests < session {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        attempt.abort();
+        assert!(attempt.await.unwrap_err().is_cancelled());
+    }
+    // Each has waited for the answer to the one before; somebody else learns when the last has come.
+    accepted(&dial(&client, 9, pap("alice", "wonderland")).await);
+    let outcome = login(7).await;
+    refused(&outcome, RadiusResult::NotAsked, RefuseReason::Busy);
+    assert!(outcome.explanation.unwrap().contains("answered too late"));
+    assert_eq!(server.counts().requests, 7);
+}
+
+#[tokio::test]
 async fn a_code_behind_the_password_answers_the_question() {
     let server = faulty(Fault::Code("123456".into()));
     let client = guarded(&server, DuplicatePolicy::Wait, true);
