@@ -1,7 +1,8 @@
 //! Brakes on guessing: a delay that grows with each failure, for one user from one source.
 //!
 //! Only failures of the same user *from the same source* slow anybody down, so that a stranger cannot lock a user out
-//! by failing in the user's name. The table has a fixed size and a key that nobody outside knows.
+//! by failing in the user's name. Those who share a name (`anonymous@realm`) are one for each source, which may fail more
+//! often before it is slowed down, and whose prompts are not counted. The table has a fixed size and a key that nobody outside knows.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -16,6 +17,8 @@ use metrics::{Counter, counter};
 const FIRST: Duration = Duration::from_secs(1);
 /// The longest delay.
 const LONGEST: Duration = Duration::from_secs(30);
+/// So many failures are free behind a name that many share, for one source may be a whole office.
+const SHARED: u32 = 20;
 /// For how long a failure counts.
 const MEMORY: Duration = Duration::from_secs(3600);
 /// So many prompts may be denied, run out or be answered too late within [`MEMORY`].
@@ -60,6 +63,8 @@ struct Prompt {
 pub(super) struct Attempt<'a> {
     brakes: &'a Brakes,
     hash: u64,
+    /// Whether many share its name.
+    shared: bool,
     counted: bool,
 }
 
@@ -116,10 +121,12 @@ impl Brakes {
     }
 
     /// Takes an attempt and returns when it may be made, ahead of `latest` if it has to wait.
+    ///
+    /// Without a user it is one of many who share a name.
     pub(super) fn take(
         &self,
         now: Instant,
-        user: &Identity,
+        user: Option<&Identity>,
         source: IpAddr,
         latest: Instant,
     ) -> Result<(Attempt<'_>, Instant), Held> {
@@ -143,29 +150,31 @@ impl Brakes {
             self.delayed.increment(1);
         }
         // Those that come meanwhile queue up behind this one, as if it had failed.
-        entry.next = turn + delay(entry.failures.saturating_add(entry.pending));
+        entry.next = turn + delay(entry.failures.saturating_add(entry.pending), user.is_none());
         entry.pending = entry.pending.saturating_add(1);
         drop(row);
         let attempt = Attempt {
             brakes: self,
             hash,
+            shared: user.is_none(),
             counted: true,
         };
         Ok((attempt, turn))
     }
 
     /// Takes a later round of an attempt, which does not count as one.
-    pub(super) fn resume(&self, user: &Identity, source: IpAddr) -> Attempt<'_> {
+    pub(super) fn resume(&self, user: Option<&Identity>, source: IpAddr) -> Attempt<'_> {
         Attempt {
             brakes: self,
             hash: self.hash(user, source),
+            shared: user.is_none(),
             counted: false,
         }
     }
 
     /// Notes a prompt whose answer nobody took, unless it has been counted when its log-in ended.
     pub(super) fn end_late(&self, now: Instant, login: &Login) {
-        let hash = self.hash(&login.user, login.source);
+        let hash = self.hash(Some(&login.user), login.source);
         let session = self.key.hash_one(&login.session);
         let mut row = self.row(hash);
         let entry = place(&mut row, hash, now);
@@ -175,13 +184,13 @@ impl Brakes {
         }
     }
 
-    fn hash(&self, user: &Identity, source: IpAddr) -> u64 {
+    fn hash(&self, user: Option<&Identity>, source: IpAddr) -> u64 {
         // A client of IPv6 has a whole network of addresses.
         let source = match source.to_canonical() {
             IpAddr::V4(address) => u128::from(address.to_bits()),
             IpAddr::V6(address) => address.to_bits() >> 64 << 64,
         };
-        self.key.hash_one((super::canonical(user), source))
+        self.key.hash_one((user.map(super::canonical), source))
     }
 
     fn row(&self, hash: u64) -> MutexGuard<'_, Vec<Entry>> {
@@ -215,6 +224,7 @@ impl Attempt<'_> {
         let session = self.brakes.key.hash_one(session);
         let mut row = self.brakes.row(self.hash);
         match ending {
+            Ending::RanOut if self.shared => {}
             Ending::Open => {}
             Ending::Accepted => {
                 for entry in row.iter_mut().filter(|entry| entry.tag == self.hash) {
@@ -224,10 +234,10 @@ impl Attempt<'_> {
             }
             Ending::Rejected | Ending::Denied => {
                 let entry = place(&mut row, self.hash, now);
-                entry.next = entry.next.max(now + delay(entry.failures));
+                entry.next = entry.next.max(now + delay(entry.failures, self.shared));
                 entry.failures = entry.failures.saturating_add(1);
                 entry.last = now;
-                if ending == Ending::Denied {
+                if ending == Ending::Denied && !self.shared {
                     entry.prompt(now, session);
                 }
             }
@@ -252,8 +262,11 @@ impl Drop for Attempt<'_> {
 }
 
 /// Returns the delay behind one more failure.
-fn delay(failures: u32) -> Duration {
-    FIRST.saturating_mul(1 << failures.min(5)).min(LONGEST)
+fn delay(failures: u32, shared: bool) -> Duration {
+    match failures.checked_sub(if shared { SHARED } else { 0 }) {
+        Some(failures) => FIRST.saturating_mul(1 << failures.min(5)).min(LONGEST),
+        None => Duration::ZERO,
+    }
 }
 
 /// Returns the entry of a user and source, a new one in the place of whoever has done least if there is none.
@@ -297,7 +310,9 @@ mod tests {
     /// Attempts and ends so at once; returns how long it had to wait.
     fn attempt(brakes: &Brakes, now: Instant, source: IpAddr, ending: Ending) -> Duration {
         let deadline = now + s(58);
-        let (attempt, turn) = brakes.take(now, &name("alice"), source, deadline).unwrap();
+        let (attempt, turn) = brakes
+            .take(now, Some(&name("alice")), source, deadline)
+            .unwrap();
         attempt.end(turn, ending, "1");
         turn - now
     }
@@ -334,7 +349,7 @@ mod tests {
         let mut turns = Vec::new();
         let mut attempts = Vec::new();
         loop {
-            match brakes.take(now, &name("Alice"), HERE, now + s(58)) {
+            match brakes.take(now, Some(&name("Alice")), HERE, now + s(58)) {
                 Ok((attempt, turn)) => {
                     turns.push((turn - now).as_secs());
                     attempts.push(attempt);
@@ -359,14 +374,20 @@ mod tests {
             attempt(&brakes, now, HERE, Ending::Denied);
         }
         now += s(60);
-        let held = brakes.take(now, &name("ALICE"), HERE, now + s(58)).err();
+        let held = brakes
+            .take(now, Some(&name("ALICE")), HERE, now + s(58))
+            .err();
         assert_eq!(held, Some(Held::TooManyPrompts));
         // Only from there.
         assert_eq!(attempt(&brakes, now, THERE, Ending::Accepted), s(0));
         // An hour later one is forgotten.
         attempt(&brakes, first + s(3661), HERE, Ending::Denied);
         let now = first + s(3700);
-        assert!(brakes.take(now, &name("alice"), HERE, now + s(58)).is_err());
+        assert!(
+            brakes
+                .take(now, Some(&name("alice")), HERE, now + s(58))
+                .is_err()
+        );
     }
 
     #[test]
@@ -381,7 +402,7 @@ mod tests {
         };
         for n in 0..6 {
             let at = now + s(100 * n);
-            let taken = brakes.take(at, &name("alice"), HERE, at + s(58));
+            let taken = brakes.take(at, Some(&name("alice")), HERE, at + s(58));
             // Nobody is slowed down by a phone that is out of reach.
             let (attempt, turn) = taken.unwrap();
             assert_eq!(turn, at);
@@ -393,12 +414,35 @@ mod tests {
             brakes.end_late(at + s(70), &late(n));
         }
         let at = now + s(700);
-        let held = brakes.take(at, &name("alice"), HERE, at + s(58)).err();
+        let held = brakes
+            .take(at, Some(&name("alice")), HERE, at + s(58))
+            .err();
         assert_eq!(held, Some(Held::TooManyPrompts));
         assert_eq!(attempt(&brakes, at, THERE, Ending::Accepted), s(0));
         // An hour later they are forgotten, and so is a whole entry.
         assert_eq!(attempt(&brakes, at + s(3600), HERE, Ending::Accepted), s(0));
         assert!(brakes.rows.iter().all(|row| row.lock().unwrap().is_empty()));
+    }
+
+    #[test]
+    fn those_who_share_a_name_are_slowed_down_late_and_by_their_source_alone() {
+        let (brakes, now) = (Brakes::new(), Instant::now());
+        let fail = |ending| {
+            let (attempt, turn) = brakes.take(now, None, HERE, now + s(58)).unwrap();
+            attempt.end(turn, ending, "1");
+            turn - now
+        };
+        for n in 0..SHARED {
+            assert_eq!(fail(Ending::RanOut), s(0));
+            let endings = [Ending::Denied, Ending::Rejected];
+            assert_eq!(fail(endings[usize::from(n > 10)]), s(0));
+        }
+        assert_eq!(fail(Ending::Open), s(0));
+        assert_eq!(fail(Ending::Rejected), s(1));
+        assert_eq!(fail(Ending::Open), s(2));
+        let there = brakes.take(now, None, THERE, now + s(58));
+        assert_eq!(there.unwrap().1, now);
+        assert_eq!(attempt(&brakes, now, HERE, Ending::Accepted), s(0));
     }
 
     #[test]
@@ -430,7 +474,7 @@ mod tests {
         }
         for n in 0..100_000 {
             let user = name(&format!("user{n}"));
-            let (attempt, _) = brakes.take(at, &user, THERE, at + s(58)).unwrap();
+            let (attempt, _) = brakes.take(at, Some(&user), THERE, at + s(58)).unwrap();
             attempt.end(at, Ending::Rejected, "1");
         }
         let kept: usize = brakes

@@ -87,16 +87,16 @@ impl Authenticator {
         deadline: Instant,
     ) -> Outcome {
         let started = Instant::now();
-        let user = credentials.user().clone();
+        let user = (!is_shared(&credentials)).then(|| credentials.user().clone());
         let source = applicant.remote.ip();
         let latest = match &self.guard {
             Some(guard) => guard.latest(started, deadline),
             None => deadline,
         };
         let attempt = if goes_on(&credentials) {
-            self.brakes.resume(&user, source)
+            self.brakes.resume(user.as_ref(), source)
         } else {
-            match self.brakes.take(started, &user, source, latest) {
+            match self.brakes.take(started, user.as_ref(), source, latest) {
                 Ok((attempt, turn)) => {
                     if turn > started {
                         sleep_until(turn.into()).await;
@@ -106,8 +106,8 @@ impl Authenticator {
                 Err(held) => return Outcome::not_asked(started.elapsed(), held.explanation()),
             }
         };
-        let place = match &self.guard {
-            Some(guard) => match guard.enter(&user, &applicant.session, latest).await {
+        let place = match self.guard.as_ref().zip(user) {
+            Some((guard, user)) => match guard.enter(&user, &applicant.session, latest).await {
                 Ok(place) => Some(place),
                 Err(Occupied) => {
                     return Outcome::not_asked(started.elapsed(), OCCUPIED);
@@ -161,7 +161,7 @@ fn note_late(brakes: &Brakes, now: Instant, login: &Login, code: Option<Code>) {
         Some(Code::ACCESS_REJECT) => elapsed >= SLOW,
         _ => false,
     };
-    if prompted {
+    if prompted && !is_anonymous(&login.user) {
         brakes.end_late(now, login);
     }
 }
@@ -169,6 +169,23 @@ fn note_late(brakes: &Brakes, now: Instant, login: &Login, code: Option<Code>) {
 /// Returns whether these credentials answer a question.
 const fn goes_on(credentials: &Credentials) -> bool {
     matches!(credentials, Credentials::Eap { state: Some(_), .. })
+}
+
+/// Returns whether this is the outer identity of many: who it really is, the tunnel inside tells the server alone
+/// (RFC 7542 §2.4).
+fn is_shared(credentials: &Credentials) -> bool {
+    match credentials {
+        Credentials::Eap { user, .. } => is_anonymous(user),
+        Credentials::Pap { .. } | Credentials::ChapMd5 { .. } | Credentials::MsChapV2 { .. } => {
+            false
+        }
+    }
+}
+
+/// Returns whether a name leaves out who it is: `anonymous`, `anonymous@realm`, `@realm`.
+fn is_anonymous(user: &Identity) -> bool {
+    let name = user.as_bytes().split(|octet| *octet == b'@').next();
+    name.is_none_or(|name| name.is_empty() || name.eq_ignore_ascii_case(b"anonymous"))
 }
 
 /// Returns a name as servers compare names: without regard to case.
@@ -319,6 +336,27 @@ mod tests {
     }
 
     #[test]
+    fn an_outer_identity_without_a_name_is_shared() {
+        let rows = [
+            ("anonymous", true),
+            ("Anonymous@example.com", true),
+            ("@example.com", true),
+            ("alice@example.com", false),
+            ("anonymous2@example.com", false),
+            ("alice@anonymous", false),
+        ];
+        for (name, shared) in rows {
+            let user = Identity::new(name.as_bytes()).unwrap();
+            assert_eq!(is_anonymous(&user), shared, "{name}");
+            let pap = Credentials::Pap {
+                user,
+                password: b"x".as_slice().into(),
+            };
+            assert!(!is_shared(&pap));
+        }
+    }
+
+    #[test]
     fn late_answers_of_a_person_are_prompts() {
         let now = Instant::now();
         let rows = [
@@ -342,7 +380,7 @@ mod tests {
                 note_late(&brakes, now + after, &login, code);
             }
             let now = now + s(60);
-            let taken = brakes.take(now, &alice(), HERE, now + s(58));
+            let taken = brakes.take(now, Some(&alice()), HERE, now + s(58));
             assert_eq!(taken.is_err(), counts, "{code:?} {after:?}");
         }
     }

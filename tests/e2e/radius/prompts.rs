@@ -169,6 +169,34 @@ async fn prompts_that_are_approved_too_late_are_six_an_hour() {
 }
 
 #[tokio::test]
+async fn those_who_share_an_outer_identity_do_not_wait_for_each_other() {
+    let server = faulty(Fault::Silence);
+    let client = guarded(&server, DuplicatePolicy::Refuse, false);
+    let first_round = |user: &str| Credentials::Eap {
+        user: identity(user),
+        message: vec![2, 0, 0, 5, 1],
+        state: None,
+    };
+    let mut open = tokio::task::JoinSet::new();
+    for (device, user) in [(1, "Anonymous@example.com"), (2, "alice@example.com")] {
+        let (client, round) = (client.clone(), first_round(user));
+        open.spawn(async move { dial(&client, device, round).await });
+    }
+    while server.counts().requests < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let outcome = dial(&client, 3, first_round("alice@example.com")).await;
+    refused(&outcome, RadiusResult::NotAsked, RefuseReason::Busy);
+    let (client, round) = (client.clone(), first_round("anonymous@example.com"));
+    open.spawn(async move { dial(&client, 3, round).await });
+    while server.counts().requests < 3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        // Nobody has been refused.
+        assert!(open.try_join_next().is_none());
+    }
+}
+
+#[tokio::test]
 async fn a_code_behind_the_password_answers_the_question() {
     let server = faulty(Fault::Code("123456".into()));
     let client = guarded(&server, DuplicatePolicy::Wait, true);
