@@ -1,0 +1,175 @@
+use super::*;
+
+fn guard(policy: DuplicatePolicy, window: u64) -> Guard {
+    Guard::new(DuplicateLogins {
+        policy,
+        window: Duration::from_millis(window),
+    })
+}
+
+fn name(user: &str) -> Identity {
+    Identity::new(user.as_bytes()).unwrap()
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(30)
+}
+
+#[tokio::test]
+async fn a_second_login_waits_for_the_end_of_the_first() {
+    let guard = guard(DuplicatePolicy::Wait, 60_000);
+    let first = guard.enter(&name("alice"), "1", soon()).await.unwrap();
+    guard
+        .enter(&name("bob"), "2", soon())
+        .await
+        .unwrap()
+        .close();
+    // Servers do not look at case, so neither does the guard.
+    let alice = name("ALICE");
+    let mut second = Box::pin(guard.enter(&alice, "3", soon()));
+    assert!(futures_pending(second.as_mut()).await);
+    first.close();
+    second.await.unwrap().close();
+    assert_eq!(guard.len(), 0);
+}
+
+#[tokio::test]
+async fn only_one_of_many_enters_at_a_time() {
+    let guard = Arc::new(guard(DuplicatePolicy::Wait, 60_000));
+    let inside = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..20 {
+        let (guard, inside) = (guard.clone(), inside.clone());
+        tasks.spawn(async move {
+            let alice = name("alice");
+            let place = guard.enter(&alice, &n.to_string(), soon()).await.unwrap();
+            assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+            tokio::task::yield_now().await;
+            inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+            place.close();
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!(guard.len(), 0);
+}
+
+#[tokio::test]
+async fn a_client_that_left_leaves_its_prompt_open_until_the_window_ends() {
+    let guard = guard(DuplicatePolicy::Refuse, 60_000);
+    drop(guard.enter(&name("alice"), "1", soon()).await.unwrap());
+    let refused = guard.enter(&name("alice"), "2", soon()).await;
+    assert_eq!(refused.err(), Some(Occupied));
+    // A late answer ends it, if it is to that log-in.
+    guard.answered_late(&name("alice"), "7", Instant::now());
+    assert!(guard.enter(&name("alice"), "2", soon()).await.is_err());
+    guard.answered_late(&name("Alice"), "1", Instant::now());
+    let second = guard.enter(&name("alice"), "2", soon()).await.unwrap();
+    // It has a prompt of its own; a late answer to the first changes nothing.
+    guard.answered_late(&name("alice"), "1", Instant::now());
+    assert!(guard.enter(&name("alice"), "3", soon()).await.is_err());
+    second.close();
+
+    let guard = self::guard(DuplicatePolicy::Wait, 40);
+    drop(guard.enter(&name("alice"), "1", soon()).await.unwrap());
+    guard
+        .enter(&name("alice"), "2", soon())
+        .await
+        .unwrap()
+        .close();
+}
+
+#[tokio::test]
+async fn an_answer_just_as_the_client_leaves_leaves_nothing_open() {
+    let guard = guard(DuplicatePolicy::Refuse, 60_000);
+    let alice = name("alice");
+    let before = Instant::now();
+    let first = guard.enter(&alice, "1", soon()).await.unwrap();
+    guard.answered_late(&alice, "1", Instant::now());
+    drop(first);
+    let second = guard.enter(&alice, "2", soon()).await.unwrap();
+    // The answers to another session, and to an earlier prompt of this one, say nothing of this prompt.
+    guard.answered_late(&alice, "1", Instant::now());
+    guard.answered_late(&alice, "2", before);
+    drop(second);
+    assert!(guard.enter(&alice, "3", soon()).await.is_err());
+    guard.answered_late(&alice, "2", Instant::now());
+    assert_eq!(guard.len(), 0);
+}
+
+#[tokio::test]
+async fn whoever_waits_too_long_is_refused() {
+    let guard = guard(DuplicatePolicy::Wait, 60_000);
+    let _first = guard.enter(&name("alice"), "1", soon()).await.unwrap();
+    let deadline = Instant::now() + Duration::from_millis(30);
+    let refused = guard.enter(&name("alice"), "2", deadline).await;
+    assert_eq!(refused.err(), Some(Occupied));
+}
+
+#[test]
+fn a_person_has_thirty_seconds_or_half_of_the_time() {
+    let (guard, now) = (guard(DuplicatePolicy::Wait, 60_000), Instant::now());
+    for (whole, latest) in [(58, 29), (120, 90), (60, 30), (20, 10), (0, 0)] {
+        let [whole, latest] = [whole, latest].map(Duration::from_secs);
+        assert_eq!(guard.latest(now, now + whole), now + latest);
+    }
+    let deadline = now + Duration::from_secs(58);
+    let guard = self::guard(DuplicatePolicy::Refuse, 60_000);
+    assert_eq!(guard.latest(now, deadline), deadline);
+}
+
+#[tokio::test]
+async fn who_has_waited_does_not_enter_too_late() {
+    // The window ends behind the latest moment and ahead of the deadline.
+    let guard = guard(DuplicatePolicy::Wait, 600);
+    drop(guard.enter(&name("alice"), "1", soon()).await.unwrap());
+    let now = Instant::now();
+    let latest = guard.latest(now, now + Duration::from_millis(900));
+    let refused = guard.enter(&name("alice"), "2", latest).await;
+    assert_eq!(refused.err(), Some(Occupied));
+    // It left nothing behind: the next one enters when the window of the first has ended.
+    guard
+        .enter(&name("alice"), "3", soon())
+        .await
+        .unwrap()
+        .close();
+}
+
+#[tokio::test]
+async fn rounds_of_one_conversation_pass_and_allow_holds_nobody() {
+    let guard = guard(DuplicatePolicy::Refuse, 60_000);
+    let first = guard.enter(&name("alice"), "1", soon()).await.unwrap();
+    first.close();
+    drop(guard.enter(&name("alice"), "1", soon()).await.unwrap());
+    guard
+        .enter(&name("alice"), "1", soon())
+        .await
+        .unwrap()
+        .close();
+
+    let guard = self::guard(DuplicatePolicy::Allow, 60_000);
+    let _first = guard.enter(&name("alice"), "1", soon()).await.unwrap();
+    guard
+        .enter(&name("alice"), "2", soon())
+        .await
+        .unwrap()
+        .close();
+    assert_eq!(guard.len(), 0);
+}
+
+#[tokio::test]
+async fn the_table_is_bounded() {
+    let guard = guard(DuplicatePolicy::Refuse, 60_000);
+    for n in 0..=MAX_USERS {
+        let user = name(&n.to_string());
+        drop(guard.enter(&user, "1", soon()).await.unwrap());
+    }
+    assert_eq!(guard.len(), MAX_USERS);
+}
+
+async fn futures_pending<F: Future + Unpin>(future: F) -> bool {
+    tokio::time::timeout(Duration::from_millis(20), future)
+        .await
+        .is_err()
+}
