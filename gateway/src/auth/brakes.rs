@@ -185,12 +185,8 @@ impl Brakes {
     }
 
     fn hash(&self, user: Option<&Identity>, source: IpAddr) -> u64 {
-        // A client of IPv6 has a whole network of addresses.
-        let source = match source.to_canonical() {
-            IpAddr::V4(address) => u128::from(address.to_bits()),
-            IpAddr::V6(address) => address.to_bits() >> 64 << 64,
-        };
-        self.key.hash_one((user.map(super::canonical), source))
+        self.key
+            .hash_one((user.map(super::canonical), super::network(source)))
     }
 
     fn row(&self, hash: u64) -> MutexGuard<'_, Vec<Entry>> {

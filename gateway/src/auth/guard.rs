@@ -5,12 +5,14 @@
 //! conversation nothing waits, so rounds never block each other.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use causeway_proto::aaa::Identity;
 use metrics::{Counter, counter};
 use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 use tokio::time::timeout_at;
 
 /// For so many users it is known that a prompt may be open; beyond, nobody is held back.
@@ -54,9 +56,26 @@ impl Default for DuplicateLogins {
 #[derive(Debug)]
 pub(super) struct Guard {
     settings: DuplicateLogins,
-    open: Mutex<HashMap<Vec<u8>, Open>>,
+    tables: Mutex<Tables>,
     waited: Counter,
     refused: Counter,
+}
+
+/// What is known of each user.
+#[derive(Debug, Default)]
+struct Tables {
+    open: HashMap<Vec<u8>, Open>,
+    /// Where somebody waits.
+    queues: HashMap<Vec<u8>, Queue>,
+    next_ticket: u64,
+}
+
+/// Who wants to enter.
+#[derive(Clone, Copy, Debug)]
+struct Comer<'a> {
+    session: &'a str,
+    network: u128,
+    ticket: u64,
 }
 
 /// A prompt that may be open.
@@ -64,13 +83,38 @@ pub(super) struct Guard {
 struct Open {
     /// Which session asked.
     session: String,
+    /// Where from.
+    network: u128,
     /// Since when.
     since: Instant,
     /// Until when it counts; `None` while its request waits.
     until: Option<Instant>,
     /// Whether the answer has come although its request seems to wait: its client is leaving.
     answered: bool,
-    ended: Arc<Notify>,
+}
+
+/// Those who wait for the prompt of one user to end.
+///
+/// They enter as they came, except that no network enters twice in a row while another one waits: whoever dials in a
+/// user's name without an end takes every second turn at most.
+#[derive(Debug)]
+struct Queue {
+    /// Tickets and networks, as they came.
+    waiting: Vec<(u64, u128)>,
+    /// The network that entered last.
+    last: u128,
+    moved: Arc<Notify>,
+}
+
+/// What wakes who waits: a notification, or this moment.
+type Held = (OwnedNotified, Option<Instant>);
+
+/// A place in the queue, if one was needed.
+#[derive(Debug)]
+struct Queued<'a> {
+    guard: &'a Guard,
+    user: &'a [u8],
+    ticket: u64,
 }
 
 /// The right to have a prompt open. Dropping it without [`Place::close`] leaves the prompt open until the window ends.
@@ -90,7 +134,7 @@ impl Guard {
         let action = |word: &'static str| counter!("causeway_radius_duplicate_logins_suppressed_total", "action" => word);
         Self {
             settings,
-            open: Mutex::default(),
+            tables: Mutex::default(),
             waited: action("waited"),
             refused: action("refused"),
         }
@@ -109,52 +153,57 @@ impl Guard {
         }
     }
 
-    /// Waits until no prompt of this user is open, or says that one is; who has waited does not enter behind `latest`.
+    /// Waits until no prompt of this user is open and it is this one's turn, or says that one is; who has waited does not
+    /// enter behind `latest`.
     pub(super) async fn enter(
         &self,
         user: &Identity,
         session: &str,
+        source: IpAddr,
         latest: Instant,
     ) -> Result<Place<'_>, Occupied> {
         let key = super::canonical(user);
+        let queued = self.queue(&key);
+        let comer = Comer {
+            session,
+            network: super::network(source),
+            ticket: queued.ticket,
+        };
         let mut counted = false;
         loop {
             let now = Instant::now();
             if counted && now >= latest {
                 return Err(Occupied);
             }
-            let (ended, until) = match self.try_enter(&key, session, now) {
+            let (moved, until) = match self.try_enter(&key, comer, now) {
                 Ok(place) => return Ok(place),
-                Err(held) => held,
-            };
-            match self.settings.policy {
-                DuplicatePolicy::Wait => {
-                    if !counted {
-                        counted = true;
-                        self.waited.increment(1);
-                    }
-                }
-                DuplicatePolicy::Refuse | DuplicatePolicy::Allow => {
+                Err(Some(held)) => held,
+                Err(None) => {
                     self.refused.increment(1);
                     return Err(Occupied);
                 }
+            };
+            if !counted {
+                counted = true;
+                self.waited.increment(1);
             }
             if now >= latest {
                 return Err(Occupied);
             }
             let wake = until.map_or(latest, |until| until.min(latest));
             // Whichever comes first, the next round looks again.
-            drop(timeout_at(wake.into(), wait(ended)).await);
+            drop(timeout_at(wake.into(), wait(moved)).await);
         }
     }
 
     /// Ends a prompt that was `asked` for then and whose answer nobody took; the place that stands for it may be dropped
     /// before or afterwards.
     pub(super) fn answered_late(&self, user: &Identity, session: &str, asked: Instant) {
-        let mut open = self.lock();
         let key = super::canonical(user);
+        let mut tables = self.lock();
         // Whoever has entered since has a prompt of its own.
-        let Some(entry) = open
+        let Some(entry) = tables
+            .open
             .get_mut(&key)
             .filter(|entry| entry.session == session && entry.since <= asked)
         else {
@@ -162,23 +211,35 @@ impl Guard {
         };
         if entry.until.is_none() {
             entry.answered = true;
-        } else if let Some(entry) = open.remove(&key) {
-            entry.ended.notify_waiters();
+        } else {
+            tables.end(&key);
         }
     }
 
     /// Returns how many prompts may be open.
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.lock().len()
+        let tables = self.lock();
+        tables.open.len() + tables.queues.len()
     }
 
+    fn queue<'a>(&'a self, user: &'a [u8]) -> Queued<'a> {
+        let mut tables = self.lock();
+        tables.next_ticket = tables.next_ticket.wrapping_add(1);
+        Queued {
+            guard: self,
+            user,
+            ticket: tables.next_ticket,
+        }
+    }
+
+    /// Enters, or says what wakes whoever may wait.
     fn try_enter(
         &self,
         key: &[u8],
-        session: &str,
+        comer: Comer<'_>,
         now: Instant,
-    ) -> Result<Place<'_>, (tokio::sync::futures::OwnedNotified, Option<Instant>)> {
+    ) -> Result<Place<'_>, Option<Held>> {
         let place = |user| Place {
             guard: self,
             user,
@@ -187,46 +248,110 @@ impl Guard {
         if self.settings.policy == DuplicatePolicy::Allow {
             return Ok(place(None));
         }
-        let mut open = self.lock();
-        if let Some(entry) = open.get(key)
-            && entry.until.is_none_or(|until| until > now)
-            && entry.session != session
-        {
-            // It is woken from now on, so no end can be missed.
-            return Err((entry.ended.clone().notified_owned(), entry.until));
+        let mut tables = self.lock();
+        let entry = tables.open.get(key);
+        let goes_on = entry.is_some_and(|entry| entry.session == comer.session);
+        let held = entry
+            .filter(|entry| entry.until.is_none_or(|until| until > now))
+            .map(|entry| (entry.network, entry.until));
+        if !goes_on && (held.is_some() || tables.queues.contains_key(key)) {
+            if self.settings.policy == DuplicatePolicy::Refuse {
+                return Err(None);
+            }
+            let last = held.map_or(comer.network, |(network, _)| network);
+            let queue = tables.join(key, comer, last);
+            if held.is_some() || !queue.is_next(comer.ticket) {
+                // It is woken from now on, so no end can be missed.
+                let moved = queue.moved.clone().notified_owned();
+                return Err(Some((moved, held.and_then(|(_, until)| until))));
+            }
         }
-        if open.len() >= MAX_USERS && !open.contains_key(key) {
-            open.retain(|_, entry| entry.until.is_none_or(|until| until > now));
-            if open.len() >= MAX_USERS {
+        if tables.open.len() >= MAX_USERS && !tables.open.contains_key(key) {
+            let is_open = |entry: &Open| entry.until.is_none_or(|until| until > now);
+            tables.open.retain(|_, entry| is_open(entry));
+            if tables.open.len() >= MAX_USERS {
                 return Ok(place(None));
             }
         }
-        let ended = open.remove(key).map(|entry| entry.ended);
-        open.insert(
+        if let Some(queue) = tables.queues.get_mut(key) {
+            queue.last = comer.network;
+        }
+        tables.open.insert(
             key.to_vec(),
             Open {
-                session: session.to_owned(),
+                session: comer.session.to_owned(),
+                network: comer.network,
                 since: now,
                 until: None,
                 answered: false,
-                ended: ended.unwrap_or_default(),
             },
         );
         Ok(place(Some(key.to_vec())))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Vec<u8>, Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tables {
+    /// Returns the queue of a user with this one in it; a new one begins behind `last`.
+    fn join(&mut self, key: &[u8], comer: Comer<'_>, last: u128) -> &Queue {
+        let queue = self.queues.entry(key.to_vec()).or_insert_with(|| Queue {
+            waiting: Vec::new(),
+            last,
+            moved: Arc::default(),
+        });
+        let mut waiting = queue.waiting.iter();
+        if !waiting.any(|(ticket, _)| *ticket == comer.ticket) {
+            queue.waiting.push((comer.ticket, comer.network));
+        }
+        queue
+    }
+
+    /// Ends a prompt.
+    fn end(&mut self, key: &[u8]) {
+        self.open.remove(key);
+        self.wake(key);
+    }
+
+    fn wake(&self, key: &[u8]) {
+        if let Some(queue) = self.queues.get(key) {
+            queue.moved.notify_waiters();
+        }
+    }
+}
+
+impl Queue {
+    fn is_next(&self, ticket: u64) -> bool {
+        let other = self.waiting.iter().find(|(_, from)| *from != self.last);
+        let next = other.or_else(|| self.waiting.first());
+        next.is_some_and(|(next, _)| *next == ticket)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        let mut tables = self.guard.lock();
+        let Some(queue) = tables.queues.get_mut(self.user) else {
+            return;
+        };
+        let before = queue.waiting.len();
+        queue.waiting.retain(|(ticket, _)| *ticket != self.ticket);
+        if queue.waiting.is_empty() {
+            tables.queues.remove(self.user);
+        } else if queue.waiting.len() < before {
+            // It may have been the next.
+            tables.wake(self.user);
+        }
     }
 }
 
 impl Place<'_> {
     /// The server has answered, or nobody has seen the request: no prompt is open any more.
     pub(super) fn close(mut self) {
-        if let Some(user) = self.user.take()
-            && let Some(entry) = self.guard.lock().remove(&user)
-        {
-            entry.ended.notify_waiters();
+        if let Some(user) = self.user.take() {
+            self.guard.lock().end(&user);
         }
     }
 }
@@ -236,21 +361,22 @@ impl Drop for Place<'_> {
         let Some(user) = self.user.take() else {
             return;
         };
-        let mut open = self.guard.lock();
-        let Some(entry) = open.get_mut(&user) else {
+        let mut tables = self.guard.lock();
+        let Some(entry) = tables.open.get_mut(&user) else {
             return;
         };
-        entry.until = Some(self.since + self.guard.settings.window);
-        // Whoever waits learns until when, or that it has ended.
-        entry.ended.notify_waiters();
         if entry.answered {
-            open.remove(&user);
+            tables.end(&user);
+        } else {
+            entry.until = Some(self.since + self.guard.settings.window);
+            // Whoever waits learns until when.
+            tables.wake(&user);
         }
     }
 }
 
-async fn wait(ended: tokio::sync::futures::OwnedNotified) {
-    ended.await;
+async fn wait(moved: OwnedNotified) {
+    moved.await;
 }
 
 #[cfg(test)]

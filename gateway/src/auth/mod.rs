@@ -10,6 +10,7 @@ mod radius;
 mod user_file;
 mod users;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -107,12 +108,14 @@ impl Authenticator {
             }
         };
         let place = match self.guard.as_ref().zip(user) {
-            Some((guard, user)) => match guard.enter(&user, &applicant.session, latest).await {
-                Ok(place) => Some(place),
-                Err(Occupied) => {
-                    return Outcome::not_asked(started.elapsed(), OCCUPIED);
+            Some((guard, user)) => {
+                match guard.enter(&user, &applicant.session, source, latest).await {
+                    Ok(place) => Some(place),
+                    Err(Occupied) => {
+                        return Outcome::not_asked(started.elapsed(), OCCUPIED);
+                    }
                 }
-            },
+            }
             None => None,
         };
         let outcome = match &self.decider {
@@ -186,6 +189,14 @@ fn is_shared(credentials: &Credentials) -> bool {
 fn is_anonymous(user: &Identity) -> bool {
     let name = user.as_bytes().split(|octet| *octet == b'@').next();
     name.is_none_or(|name| name.is_empty() || name.eq_ignore_ascii_case(b"anonymous"))
+}
+
+/// Returns where somebody is: a client of IPv6 has a whole network of addresses.
+fn network(source: IpAddr) -> u128 {
+    match source.to_canonical() {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
+    }
 }
 
 /// Returns a name as servers compare names: without regard to case.
@@ -283,7 +294,7 @@ pub enum AuthHealth {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::Ipv4Addr;
 
     use super::*;
 

@@ -1,4 +1,9 @@
+use std::net::Ipv4Addr;
+
 use super::*;
+
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
+const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
 
 fn guard(policy: DuplicatePolicy, window: u64) -> Guard {
     Guard::new(DuplicateLogins {
@@ -18,15 +23,18 @@ fn soon() -> Instant {
 #[tokio::test]
 async fn a_second_login_waits_for_the_end_of_the_first() {
     let guard = guard(DuplicatePolicy::Wait, 60_000);
-    let first = guard.enter(&name("alice"), "1", soon()).await.unwrap();
+    let first = guard
+        .enter(&name("alice"), "1", HERE, soon())
+        .await
+        .unwrap();
     guard
-        .enter(&name("bob"), "2", soon())
+        .enter(&name("bob"), "2", HERE, soon())
         .await
         .unwrap()
         .close();
     // Servers do not look at case, so neither does the guard.
     let alice = name("ALICE");
-    let mut second = Box::pin(guard.enter(&alice, "3", soon()));
+    let mut second = Box::pin(guard.enter(&alice, "3", HERE, soon()));
     assert!(futures_pending(second.as_mut()).await);
     first.close();
     second.await.unwrap().close();
@@ -42,7 +50,10 @@ async fn only_one_of_many_enters_at_a_time() {
         let (guard, inside) = (guard.clone(), inside.clone());
         tasks.spawn(async move {
             let alice = name("alice");
-            let place = guard.enter(&alice, &n.to_string(), soon()).await.unwrap();
+            let place = guard
+                .enter(&alice, &n.to_string(), HERE, soon())
+                .await
+                .unwrap();
             assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
             tokio::task::yield_now().await;
             inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
@@ -58,23 +69,46 @@ async fn only_one_of_many_enters_at_a_time() {
 #[tokio::test]
 async fn a_client_that_left_leaves_its_prompt_open_until_the_window_ends() {
     let guard = guard(DuplicatePolicy::Refuse, 60_000);
-    drop(guard.enter(&name("alice"), "1", soon()).await.unwrap());
-    let refused = guard.enter(&name("alice"), "2", soon()).await;
+    drop(
+        guard
+            .enter(&name("alice"), "1", HERE, soon())
+            .await
+            .unwrap(),
+    );
+    let refused = guard.enter(&name("alice"), "2", HERE, soon()).await;
     assert_eq!(refused.err(), Some(Occupied));
     // A late answer ends it, if it is to that log-in.
     guard.answered_late(&name("alice"), "7", Instant::now());
-    assert!(guard.enter(&name("alice"), "2", soon()).await.is_err());
+    assert!(
+        guard
+            .enter(&name("alice"), "2", HERE, soon())
+            .await
+            .is_err()
+    );
     guard.answered_late(&name("Alice"), "1", Instant::now());
-    let second = guard.enter(&name("alice"), "2", soon()).await.unwrap();
+    let second = guard
+        .enter(&name("alice"), "2", HERE, soon())
+        .await
+        .unwrap();
     // It has a prompt of its own; a late answer to the first changes nothing.
     guard.answered_late(&name("alice"), "1", Instant::now());
-    assert!(guard.enter(&name("alice"), "3", soon()).await.is_err());
+    assert!(
+        guard
+            .enter(&name("alice"), "3", HERE, soon())
+            .await
+            .is_err()
+    );
     second.close();
 
     let guard = self::guard(DuplicatePolicy::Wait, 40);
-    drop(guard.enter(&name("alice"), "1", soon()).await.unwrap());
+    drop(
+        guard
+            .enter(&name("alice"), "1", HERE, soon())
+            .await
+            .unwrap(),
+    );
     guard
-        .enter(&name("alice"), "2", soon())
+        .enter(&name("alice"), "2", HERE, soon())
         .await
         .unwrap()
         .close();
@@ -85,25 +119,95 @@ async fn an_answer_just_as_the_client_leaves_leaves_nothing_open() {
     let guard = guard(DuplicatePolicy::Refuse, 60_000);
     let alice = name("alice");
     let before = Instant::now();
-    let first = guard.enter(&alice, "1", soon()).await.unwrap();
+    let first = guard.enter(&alice, "1", HERE, soon()).await.unwrap();
     guard.answered_late(&alice, "1", Instant::now());
     drop(first);
-    let second = guard.enter(&alice, "2", soon()).await.unwrap();
+    let second = guard.enter(&alice, "2", HERE, soon()).await.unwrap();
     // The answers to another session, and to an earlier prompt of this one, say nothing of this prompt.
     guard.answered_late(&alice, "1", Instant::now());
     guard.answered_late(&alice, "2", before);
     drop(second);
-    assert!(guard.enter(&alice, "3", soon()).await.is_err());
+    assert!(guard.enter(&alice, "3", HERE, soon()).await.is_err());
     guard.answered_late(&alice, "2", Instant::now());
+    assert_eq!(guard.len(), 0);
+}
+
+#[tokio::test]
+async fn those_who_wait_enter_as_they_came_but_no_source_twice_while_another_waits() {
+    let guard = Arc::new(guard(DuplicatePolicy::Wait, 60_000));
+    let first = guard
+        .enter(&name("alice"), "0", HERE, soon())
+        .await
+        .unwrap();
+    let (entered, mut turns) = tokio::sync::mpsc::unbounded_channel();
+    let mut tasks = tokio::task::JoinSet::new();
+    let mut join = |session: &'static str, source| {
+        let (guard, entered) = (guard.clone(), entered.clone());
+        tasks.spawn(async move {
+            let alice = name("alice");
+            let place = guard.enter(&alice, session, source, soon()).await.unwrap();
+            entered.send(session).unwrap();
+            tokio::task::yield_now().await;
+            place.close();
+        })
+    };
+    let mut handles = Vec::new();
+    for (session, source) in [
+        ("here 1", HERE),
+        ("here 2", HERE),
+        ("left", THERE),
+        ("here 3", HERE),
+        ("there 1", THERE),
+        ("there 2", THERE),
+    ] {
+        handles.push((session, join(session, source)));
+        // On one thread it has joined the queue when this returns.
+        tokio::task::yield_now().await;
+    }
+    handles
+        .iter()
+        .find(|(s, _)| *s == "left")
+        .unwrap()
+        .1
+        .abort();
+    tokio::task::yield_now().await;
+    first.close();
+    while tasks.join_next().await.is_some() {}
+    let mut order = Vec::new();
+    while let Ok(session) = turns.try_recv() {
+        order.push(session);
+    }
+    assert_eq!(order, ["there 1", "here 1", "there 2", "here 2", "here 3"]);
+    assert_eq!(guard.len(), 0);
+}
+
+#[tokio::test]
+async fn nobody_passes_those_who_wait() {
+    let guard = guard(DuplicatePolicy::Wait, 60_000);
+    let alice = name("alice");
+    let first = guard.enter(&alice, "1", HERE, soon()).await.unwrap();
+    let mut waits = Box::pin(guard.enter(&alice, "2", THERE, soon()));
+    assert!(futures_pending(waits.as_mut()).await);
+    first.close();
+    // The place is free, but somebody has waited for it.
+    let mut passes = Box::pin(guard.enter(&alice, "3", THERE, soon()));
+    assert!(futures_pending(passes.as_mut()).await);
+    let second = waits.await.unwrap();
+    assert!(futures_pending(passes.as_mut()).await);
+    second.close();
+    passes.await.unwrap().close();
     assert_eq!(guard.len(), 0);
 }
 
 #[tokio::test]
 async fn whoever_waits_too_long_is_refused() {
     let guard = guard(DuplicatePolicy::Wait, 60_000);
-    let _first = guard.enter(&name("alice"), "1", soon()).await.unwrap();
+    let _first = guard
+        .enter(&name("alice"), "1", HERE, soon())
+        .await
+        .unwrap();
     let deadline = Instant::now() + Duration::from_millis(30);
-    let refused = guard.enter(&name("alice"), "2", deadline).await;
+    let refused = guard.enter(&name("alice"), "2", HERE, deadline).await;
     assert_eq!(refused.err(), Some(Occupied));
 }
 
@@ -123,14 +227,19 @@ fn a_person_has_thirty_seconds_or_half_of_the_time() {
 async fn who_has_waited_does_not_enter_too_late() {
     // The window ends behind the latest moment and ahead of the deadline.
     let guard = guard(DuplicatePolicy::Wait, 600);
-    drop(guard.enter(&name("alice"), "1", soon()).await.unwrap());
+    drop(
+        guard
+            .enter(&name("alice"), "1", HERE, soon())
+            .await
+            .unwrap(),
+    );
     let now = Instant::now();
     let latest = guard.latest(now, now + Duration::from_millis(900));
-    let refused = guard.enter(&name("alice"), "2", latest).await;
+    let refused = guard.enter(&name("alice"), "2", HERE, latest).await;
     assert_eq!(refused.err(), Some(Occupied));
     // It left nothing behind: the next one enters when the window of the first has ended.
     guard
-        .enter(&name("alice"), "3", soon())
+        .enter(&name("alice"), "3", HERE, soon())
         .await
         .unwrap()
         .close();
@@ -139,19 +248,30 @@ async fn who_has_waited_does_not_enter_too_late() {
 #[tokio::test]
 async fn rounds_of_one_conversation_pass_and_allow_holds_nobody() {
     let guard = guard(DuplicatePolicy::Refuse, 60_000);
-    let first = guard.enter(&name("alice"), "1", soon()).await.unwrap();
+    let first = guard
+        .enter(&name("alice"), "1", HERE, soon())
+        .await
+        .unwrap();
     first.close();
-    drop(guard.enter(&name("alice"), "1", soon()).await.unwrap());
+    drop(
+        guard
+            .enter(&name("alice"), "1", HERE, soon())
+            .await
+            .unwrap(),
+    );
     guard
-        .enter(&name("alice"), "1", soon())
+        .enter(&name("alice"), "1", HERE, soon())
         .await
         .unwrap()
         .close();
 
     let guard = self::guard(DuplicatePolicy::Allow, 60_000);
-    let _first = guard.enter(&name("alice"), "1", soon()).await.unwrap();
+    let _first = guard
+        .enter(&name("alice"), "1", HERE, soon())
+        .await
+        .unwrap();
     guard
-        .enter(&name("alice"), "2", soon())
+        .enter(&name("alice"), "2", HERE, soon())
         .await
         .unwrap()
         .close();
@@ -163,7 +283,7 @@ async fn the_table_is_bounded() {
     let guard = guard(DuplicatePolicy::Refuse, 60_000);
     for n in 0..=MAX_USERS {
         let user = name(&n.to_string());
-        drop(guard.enter(&user, "1", soon()).await.unwrap());
+        drop(guard.enter(&user, "1", HERE, soon()).await.unwrap());
     }
     assert_eq!(guard.len(), MAX_USERS);
 }
