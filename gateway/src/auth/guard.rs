@@ -18,6 +18,9 @@ use tokio::time::timeout_at;
 /// For so many users it is known that a prompt may be open; beyond, nobody is held back.
 const MAX_USERS: usize = 65_536;
 
+/// For how long it is remembered that a place was held in vain.
+const MEMORY: Duration = Duration::from_secs(3600);
+
 /// What a person needs to find the phone and approve. Who has waited and has less left is not asked about: its client
 /// would leave an open prompt behind, for which the next log-in would wait as long. A log-in whose whole time is short
 /// keeps half of it for the person.
@@ -67,12 +70,33 @@ struct Tables {
     open: HashMap<Vec<u8>, Open>,
     /// Where somebody waits.
     queues: HashMap<Vec<u8>, Queue>,
+    holds: HashMap<(Vec<u8>, u128), Holds>,
     next_ticket: u64,
+}
+
+/// Whom the request behind a place may prompt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Asks {
+    /// Nobody: it is the first round of EAP, a name alone.
+    Nobody,
+    /// Perhaps the user: it is a later round of EAP, which anybody can make who knows the name.
+    Perhaps,
+    /// The user, if the password is right.
+    User,
+}
+
+/// How often a network has left a round of EAP unanswered that held the place of a user.
+#[derive(Clone, Copy, Debug)]
+struct Holds {
+    times: u32,
+    /// Until when it may not enter by EAP, if this was not the first time.
+    until: Instant,
 }
 
 /// Who wants to enter.
 #[derive(Clone, Copy, Debug)]
 struct Comer<'a> {
+    asks: Asks,
     session: &'a str,
     network: u128,
     ticket: u64,
@@ -122,6 +146,8 @@ struct Queued<'a> {
 pub(super) struct Place<'a> {
     guard: &'a Guard,
     user: Option<Vec<u8>>,
+    network: u128,
+    asks: Asks,
     since: Instant,
 }
 
@@ -160,11 +186,13 @@ impl Guard {
         user: &Identity,
         session: &str,
         source: IpAddr,
+        asks: Asks,
         latest: Instant,
     ) -> Result<Place<'_>, Occupied> {
         let key = super::canonical(user);
         let queued = self.queue(&key);
         let comer = Comer {
+            asks,
             session,
             network: super::network(source),
             ticket: queued.ticket,
@@ -212,7 +240,12 @@ impl Guard {
         if entry.until.is_none() {
             entry.answered = true;
         } else {
+            let network = entry.network;
             tables.end(&key);
+            // It was not left unanswered after all.
+            if let Some(holds) = tables.holds.get_mut(&(key, network)) {
+                holds.times = holds.times.saturating_sub(1);
+            }
         }
     }
 
@@ -243,12 +276,17 @@ impl Guard {
         let place = |user| Place {
             guard: self,
             user,
+            network: comer.network,
+            asks: comer.asks,
             since: now,
         };
         if self.settings.policy == DuplicatePolicy::Allow {
             return Ok(place(None));
         }
         let mut tables = self.lock();
+        if comer.asks != Asks::User && tables.is_braked(key, comer.network, now) {
+            return Err(None);
+        }
         let entry = tables.open.get(key);
         let goes_on = entry.is_some_and(|entry| entry.session == comer.session);
         let held = entry
@@ -309,6 +347,31 @@ impl Tables {
         queue
     }
 
+    /// Returns whether a network has held this place so often that it is somebody else's turn.
+    fn is_braked(&self, key: &[u8], network: u128, now: Instant) -> bool {
+        let holds = self.holds.get(&(key.to_vec(), network));
+        holds.is_some_and(|holds| holds.times > 1 && holds.until > now)
+    }
+
+    /// Notes that a network has left a round of EAP unanswered, and for how long it is not to enter again: from the
+    /// second time on 2, 4, 8 and 16 windows.
+    fn hold(&mut self, key: Vec<u8>, network: u128, since: Instant, window: Duration) {
+        let counts = |holds: &Holds| since.saturating_duration_since(holds.until) < MEMORY;
+        if self.holds.len() >= MAX_USERS {
+            self.holds.retain(|_, holds| counts(holds));
+            if self.holds.len() >= MAX_USERS {
+                return;
+            }
+        }
+        let holds = self.holds.entry((key, network)).or_insert(Holds {
+            times: 0,
+            until: since,
+        });
+        holds.times = if counts(holds) { holds.times } else { 0 };
+        holds.until = since + window.saturating_mul(1 << holds.times.min(4));
+        holds.times = holds.times.saturating_add(1);
+    }
+
     /// Ends a prompt.
     fn end(&mut self, key: &[u8]) {
         self.open.remove(key);
@@ -354,6 +417,13 @@ impl Place<'_> {
             self.guard.lock().end(&user);
         }
     }
+
+    /// No server answers anybody: a prompt may be open, and nobody has left it unanswered.
+    pub(super) fn leave(mut self) {
+        if self.asks == Asks::Perhaps {
+            self.asks = Asks::User;
+        }
+    }
 }
 
 impl Drop for Place<'_> {
@@ -365,12 +435,16 @@ impl Drop for Place<'_> {
         let Some(entry) = tables.open.get_mut(&user) else {
             return;
         };
-        if entry.answered {
+        if entry.answered || self.asks == Asks::Nobody {
             tables.end(&user);
-        } else {
-            entry.until = Some(self.since + self.guard.settings.window);
-            // Whoever waits learns until when.
-            tables.wake(&user);
+            return;
+        }
+        let window = self.guard.settings.window;
+        entry.until = Some(self.since + window);
+        // Whoever waits learns until when.
+        tables.wake(&user);
+        if self.asks == Asks::Perhaps {
+            tables.hold(user, self.network, self.since, window);
         }
     }
 }

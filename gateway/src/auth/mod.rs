@@ -22,8 +22,8 @@ use tokio::time::sleep_until;
 
 use brakes::{Brakes, Ending};
 pub use explain::{explain, meaning};
+use guard::{Asks, Guard, Occupied};
 pub use guard::{DuplicateLogins, DuplicatePolicy};
-use guard::{Guard, Occupied};
 pub use radius::RadiusAuthenticator;
 pub use user_file::UserFileError;
 pub use users::{Change, UserFile};
@@ -107,9 +107,13 @@ impl Authenticator {
                 Err(held) => return Outcome::not_asked(started.elapsed(), held.explanation()),
             }
         };
+        let asks = asks(&credentials);
         let place = match self.guard.as_ref().zip(user) {
             Some((guard, user)) => {
-                match guard.enter(&user, &applicant.session, source, latest).await {
+                match guard
+                    .enter(&user, &applicant.session, source, asks, latest)
+                    .await
+                {
                     Ok(place) => Some(place),
                     Err(Occupied) => {
                         return Outcome::not_asked(started.elapsed(), OCCUPIED);
@@ -122,10 +126,13 @@ impl Authenticator {
             Decider::Radius(radius) => radius.authenticate(applicant, credentials, deadline).await,
             Decider::Users(users) => users.authenticate(&credentials),
         };
-        let ending = outcome.ending(self.guard.is_some());
+        let ending = outcome.ending(self.guard.is_some() && asks != Asks::Nobody);
         attempt.end(Instant::now(), ending, &applicant.session);
-        if let Some(place) = place.filter(|_| outcome.closes_prompt()) {
-            place.close();
+        match place {
+            Some(place) if outcome.closes_prompt() => place.close(),
+            // The client is not to blame.
+            Some(place) if outcome.result == RadiusResult::ServerSilent => place.leave(),
+            Some(_) | None => {}
         }
         outcome
     }
@@ -172,6 +179,17 @@ fn note_late(brakes: &Brakes, now: Instant, login: &Login, code: Option<Code>) {
 /// Returns whether these credentials answer a question.
 const fn goes_on(credentials: &Credentials) -> bool {
     matches!(credentials, Credentials::Eap { state: Some(_), .. })
+}
+
+/// Returns whom a request with these credentials may prompt.
+const fn asks(credentials: &Credentials) -> Asks {
+    match credentials {
+        Credentials::Eap { state: None, .. } => Asks::Nobody,
+        Credentials::Eap { state: Some(_), .. } => Asks::Perhaps,
+        Credentials::Pap { .. } | Credentials::ChapMd5 { .. } | Credentials::MsChapV2 { .. } => {
+            Asks::User
+        }
+    }
 }
 
 /// Returns whether this is the outer identity of many: who it really is, the tunnel inside tells the server alone
