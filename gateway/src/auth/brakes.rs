@@ -1,7 +1,8 @@
 //! Brakes on guessing: a delay that grows with each failure, for one user from one source.
 //!
 //! Only failures of the same user *from the same source* slow anybody down, so that a stranger cannot lock a user out
-//! by failing in the user's name. The table has a fixed size and a key that nobody outside knows.
+//! by failing in the user's name. Those who share a name (`anonymous@realm`) are one for each source, which may fail more
+//! often before it is slowed down, and whose prompts are not counted. The table has a fixed size and a key that nobody outside knows.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -9,15 +10,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use causeway_proto::aaa::Identity;
+use causeway_proto::radius::Login;
 use metrics::{Counter, counter};
 
 /// The delay behind the first failure; it doubles with each.
 const FIRST: Duration = Duration::from_secs(1);
 /// The longest delay.
 const LONGEST: Duration = Duration::from_secs(30);
+/// So many failures are free behind a name that many share, for one source may be a whole office.
+const SHARED: u32 = 20;
 /// For how long a failure counts.
 const MEMORY: Duration = Duration::from_secs(3600);
-/// So many prompts may be denied or run out within [`MEMORY`].
+/// So many prompts may be denied, run out or be answered too late within [`MEMORY`].
 const MAX_PROMPTS: usize = 6;
 /// The table: so many rows of so many places.
 const ROWS: usize = 4096;
@@ -41,8 +45,17 @@ struct Entry {
     pending: u32,
     next: Instant,
     last: Instant,
-    /// When prompts were denied or ran out.
-    prompts: Vec<Instant>,
+    /// The prompts that were denied, ran out or were answered too late.
+    prompts: Vec<Prompt>,
+}
+
+/// A prompt that let nobody in.
+#[derive(Debug)]
+struct Prompt {
+    /// When it ended.
+    when: Instant,
+    /// Whose it was.
+    session: u64,
 }
 
 /// One attempt; dropping it takes it off the count of those that have not ended.
@@ -50,6 +63,8 @@ struct Entry {
 pub(super) struct Attempt<'a> {
     brakes: &'a Brakes,
     hash: u64,
+    /// Whether many share its name.
+    shared: bool,
     counted: bool,
 }
 
@@ -62,6 +77,8 @@ pub(super) enum Ending {
     Rejected,
     /// Refused after a person was asked.
     Denied,
+    /// A person may have been asked, and said nothing.
+    RanOut,
     /// Nothing is known of the user.
     Open,
 }
@@ -69,9 +86,9 @@ pub(super) enum Ending {
 /// Why an attempt is not made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Held {
-    /// Its turn would come behind its deadline.
+    /// Its turn would come when it is too late to make it.
     TooSoon,
-    /// Too many prompts were denied.
+    /// Too many prompts let nobody in.
     TooManyPrompts,
 }
 
@@ -81,11 +98,11 @@ impl Held {
         match self {
             Self::TooSoon => {
                 "too many failures of this user from this address: the next attempt is not due \
-                 before the client would give up"
+                 while the client would still wait long enough"
             }
             Self::TooManyPrompts => {
-                "six prompts of this user were denied or ran out within an hour, all asked for \
-                 from this address: somebody may have the password"
+                "six prompts of this user were denied, ran out or were answered too late within an \
+                 hour, all asked for from this address: somebody may have the password"
             }
         }
     }
@@ -103,13 +120,15 @@ impl Brakes {
         }
     }
 
-    /// Takes an attempt and returns when it may be made.
+    /// Takes an attempt and returns when it may be made, ahead of `latest` if it has to wait.
+    ///
+    /// Without a user it is one of many who share a name.
     pub(super) fn take(
         &self,
         now: Instant,
-        user: &Identity,
+        user: Option<&Identity>,
         source: IpAddr,
-        deadline: Instant,
+        latest: Instant,
     ) -> Result<(Attempt<'_>, Instant), Held> {
         let hash = self.hash(user, source);
         let mut row = self.row(hash);
@@ -117,13 +136,13 @@ impl Brakes {
         let entry = place(&mut row, hash, now);
         entry
             .prompts
-            .retain(|when| now.saturating_duration_since(*when) < MEMORY);
+            .retain(|prompt| now.saturating_duration_since(prompt.when) < MEMORY);
         if entry.prompts.len() >= MAX_PROMPTS {
             self.refused.increment(1);
             return Err(Held::TooManyPrompts);
         }
         let turn = entry.next.max(now);
-        if turn >= deadline {
+        if turn >= latest {
             self.refused.increment(1);
             return Err(Held::TooSoon);
         }
@@ -131,33 +150,43 @@ impl Brakes {
             self.delayed.increment(1);
         }
         // Those that come meanwhile queue up behind this one, as if it had failed.
-        entry.next = turn + delay(entry.failures.saturating_add(entry.pending));
+        entry.next = turn + delay(entry.failures.saturating_add(entry.pending), user.is_none());
         entry.pending = entry.pending.saturating_add(1);
         drop(row);
         let attempt = Attempt {
             brakes: self,
             hash,
+            shared: user.is_none(),
             counted: true,
         };
         Ok((attempt, turn))
     }
 
     /// Takes a later round of an attempt, which does not count as one.
-    pub(super) fn resume(&self, user: &Identity, source: IpAddr) -> Attempt<'_> {
+    pub(super) fn resume(&self, user: Option<&Identity>, source: IpAddr) -> Attempt<'_> {
         Attempt {
             brakes: self,
             hash: self.hash(user, source),
+            shared: user.is_none(),
             counted: false,
         }
     }
 
-    fn hash(&self, user: &Identity, source: IpAddr) -> u64 {
-        // A client of IPv6 has a whole network of addresses.
-        let source = match source.to_canonical() {
-            IpAddr::V4(address) => u128::from(address.to_bits()),
-            IpAddr::V6(address) => address.to_bits() >> 64 << 64,
-        };
-        self.key.hash_one((super::canonical(user), source))
+    /// Notes a prompt whose answer nobody took, unless it has been counted when its log-in ended.
+    pub(super) fn end_late(&self, now: Instant, login: &Login) {
+        let hash = self.hash(Some(&login.user), login.source);
+        let session = self.key.hash_one(&login.session);
+        let mut row = self.row(hash);
+        let entry = place(&mut row, hash, now);
+        let counted = |prompt: &Prompt| prompt.session == session && prompt.when >= login.asked;
+        if !entry.prompts.iter().any(counted) {
+            entry.prompt(now, session);
+        }
+    }
+
+    fn hash(&self, user: Option<&Identity>, source: IpAddr) -> u64 {
+        self.key
+            .hash_one((user.map(super::canonical), super::network(source)))
     }
 
     fn row(&self, hash: u64) -> MutexGuard<'_, Vec<Entry>> {
@@ -169,11 +198,29 @@ impl Brakes {
     }
 }
 
+impl Entry {
+    fn prompt(&mut self, now: Instant, session: u64) {
+        self.last = now;
+        if self.prompts.len() < MAX_PROMPTS {
+            let when = now;
+            self.prompts.push(Prompt { when, session });
+        }
+    }
+
+    /// Returns how much would be forgotten with it.
+    fn weight(&self) -> usize {
+        let failures = usize::try_from(self.failures).unwrap_or(usize::MAX);
+        failures.saturating_add(self.prompts.len())
+    }
+}
+
 impl Attempt<'_> {
-    /// Notes how it ended.
-    pub(super) fn end(self, now: Instant, ending: Ending) {
+    /// Notes how the attempt of this session ended.
+    pub(super) fn end(self, now: Instant, ending: Ending, session: &str) {
+        let session = self.brakes.key.hash_one(session);
         let mut row = self.brakes.row(self.hash);
         match ending {
+            Ending::RanOut if self.shared => {}
             Ending::Open => {}
             Ending::Accepted => {
                 for entry in row.iter_mut().filter(|entry| entry.tag == self.hash) {
@@ -183,13 +230,14 @@ impl Attempt<'_> {
             }
             Ending::Rejected | Ending::Denied => {
                 let entry = place(&mut row, self.hash, now);
-                entry.next = entry.next.max(now + delay(entry.failures));
+                entry.next = entry.next.max(now + delay(entry.failures, self.shared));
                 entry.failures = entry.failures.saturating_add(1);
                 entry.last = now;
-                if ending == Ending::Denied && entry.prompts.len() < MAX_PROMPTS {
-                    entry.prompts.push(now);
+                if ending == Ending::Denied && !self.shared {
+                    entry.prompt(now, session);
                 }
             }
+            Ending::RanOut => place(&mut row, self.hash, now).prompt(now, session),
         }
         // The lock goes before `self` does, which takes it again.
         drop(row);
@@ -205,13 +253,16 @@ impl Drop for Attempt<'_> {
         for entry in row.iter_mut().filter(|entry| entry.tag == self.hash) {
             entry.pending = entry.pending.saturating_sub(1);
         }
-        row.retain(|entry| entry.pending > 0 || entry.failures > 0);
+        row.retain(|entry| entry.pending > 0 || entry.weight() > 0);
     }
 }
 
 /// Returns the delay behind one more failure.
-fn delay(failures: u32) -> Duration {
-    FIRST.saturating_mul(1 << failures.min(5)).min(LONGEST)
+fn delay(failures: u32, shared: bool) -> Duration {
+    match failures.checked_sub(if shared { SHARED } else { 0 }) {
+        Some(failures) => FIRST.saturating_mul(1 << failures.min(5)).min(LONGEST),
+        None => Duration::ZERO,
+    }
 }
 
 /// Returns the entry of a user and source, a new one in the place of whoever has done least if there is none.
@@ -220,7 +271,7 @@ fn place(row: &mut Vec<Entry>, tag: u64, now: Instant) -> &mut Entry {
     let place = found.unwrap_or_else(|| {
         if row.len() >= PLACES {
             let least = (0..row.len())
-                .min_by_key(|place| row.get(*place).map(|entry| (entry.failures, entry.last)));
+                .min_by_key(|place| row.get(*place).map(|entry| (entry.weight(), entry.last)));
             row.swap_remove(least.unwrap_or(0));
         }
         row.push(Entry {
@@ -255,8 +306,10 @@ mod tests {
     /// Attempts and ends so at once; returns how long it had to wait.
     fn attempt(brakes: &Brakes, now: Instant, source: IpAddr, ending: Ending) -> Duration {
         let deadline = now + s(58);
-        let (attempt, turn) = brakes.take(now, &name("alice"), source, deadline).unwrap();
-        attempt.end(turn, ending);
+        let (attempt, turn) = brakes
+            .take(now, Some(&name("alice")), source, deadline)
+            .unwrap();
+        attempt.end(turn, ending, "1");
         turn - now
     }
 
@@ -292,7 +345,7 @@ mod tests {
         let mut turns = Vec::new();
         let mut attempts = Vec::new();
         loop {
-            match brakes.take(now, &name("Alice"), HERE, now + s(58)) {
+            match brakes.take(now, Some(&name("Alice")), HERE, now + s(58)) {
                 Ok((attempt, turn)) => {
                     turns.push((turn - now).as_secs());
                     attempts.push(attempt);
@@ -317,14 +370,75 @@ mod tests {
             attempt(&brakes, now, HERE, Ending::Denied);
         }
         now += s(60);
-        let held = brakes.take(now, &name("ALICE"), HERE, now + s(58)).err();
+        let held = brakes
+            .take(now, Some(&name("ALICE")), HERE, now + s(58))
+            .err();
         assert_eq!(held, Some(Held::TooManyPrompts));
         // Only from there.
         assert_eq!(attempt(&brakes, now, THERE, Ending::Accepted), s(0));
         // An hour later one is forgotten.
         attempt(&brakes, first + s(3661), HERE, Ending::Denied);
         let now = first + s(3700);
-        assert!(brakes.take(now, &name("alice"), HERE, now + s(58)).is_err());
+        assert!(
+            brakes
+                .take(now, Some(&name("alice")), HERE, now + s(58))
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn prompts_that_ran_out_or_were_answered_late_count_each_once() {
+        let (brakes, now) = (Brakes::new(), Instant::now());
+        let late = |n: u64| Login {
+            user: name("Alice"),
+            session: n.to_string(),
+            correlation: None,
+            source: HERE,
+            asked: now + s(100 * n),
+        };
+        for n in 0..6 {
+            let at = now + s(100 * n);
+            let taken = brakes.take(at, Some(&name("alice")), HERE, at + s(58));
+            // Nobody is slowed down by a phone that is out of reach.
+            let (attempt, turn) = taken.unwrap();
+            assert_eq!(turn, at);
+            if n % 2 == 0 {
+                attempt.end(at + s(58), Ending::RanOut, &n.to_string());
+            } else {
+                drop(attempt);
+            }
+            brakes.end_late(at + s(70), &late(n));
+        }
+        let at = now + s(700);
+        let held = brakes
+            .take(at, Some(&name("alice")), HERE, at + s(58))
+            .err();
+        assert_eq!(held, Some(Held::TooManyPrompts));
+        assert_eq!(attempt(&brakes, at, THERE, Ending::Accepted), s(0));
+        // An hour later they are forgotten, and so is a whole entry.
+        assert_eq!(attempt(&brakes, at + s(3600), HERE, Ending::Accepted), s(0));
+        assert!(brakes.rows.iter().all(|row| row.lock().unwrap().is_empty()));
+    }
+
+    #[test]
+    fn those_who_share_a_name_are_slowed_down_late_and_by_their_source_alone() {
+        let (brakes, now) = (Brakes::new(), Instant::now());
+        let fail = |ending| {
+            let (attempt, turn) = brakes.take(now, None, HERE, now + s(58)).unwrap();
+            attempt.end(turn, ending, "1");
+            turn - now
+        };
+        for n in 0..SHARED {
+            assert_eq!(fail(Ending::RanOut), s(0));
+            let endings = [Ending::Denied, Ending::Rejected];
+            assert_eq!(fail(endings[usize::from(n > 10)]), s(0));
+        }
+        assert_eq!(fail(Ending::Open), s(0));
+        assert_eq!(fail(Ending::Rejected), s(1));
+        assert_eq!(fail(Ending::Open), s(2));
+        let there = brakes.take(now, None, THERE, now + s(58));
+        assert_eq!(there.unwrap().1, now);
+        assert_eq!(attempt(&brakes, now, HERE, Ending::Accepted), s(0));
     }
 
     #[test]
@@ -356,8 +470,8 @@ mod tests {
         }
         for n in 0..100_000 {
             let user = name(&format!("user{n}"));
-            let (attempt, _) = brakes.take(at, &user, THERE, at + s(58)).unwrap();
-            attempt.end(at, Ending::Rejected);
+            let (attempt, _) = brakes.take(at, Some(&user), THERE, at + s(58)).unwrap();
+            attempt.end(at, Ending::Rejected, "1");
         }
         let kept: usize = brakes
             .rows

@@ -10,19 +10,20 @@ mod radius;
 mod user_file;
 mod users;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use causeway_proto::aaa::{
     Applicant, AuthMethod, Credentials, Identity, RefuseReason, Rejection, Verdict,
 };
-use causeway_proto::radius::RadiusResult;
+use causeway_proto::radius::{Code, Login, RadiusResult};
 use tokio::time::sleep_until;
 
 use brakes::{Brakes, Ending};
 pub use explain::{explain, meaning};
+use guard::{Asks, Guard, Occupied};
 pub use guard::{DuplicateLogins, DuplicatePolicy};
-use guard::{Guard, Occupied};
 pub use radius::RadiusAuthenticator;
 pub use user_file::UserFileError;
 pub use users::{Change, UserFile};
@@ -31,7 +32,7 @@ pub use users::{Change, UserFile};
 #[derive(Debug)]
 pub struct Authenticator {
     decider: Decider,
-    brakes: Brakes,
+    brakes: Arc<Brakes>,
     /// Where a person may be prompted.
     guard: Option<Arc<Guard>>,
 }
@@ -50,17 +51,19 @@ impl Authenticator {
     #[must_use]
     pub fn radius(radius: RadiusAuthenticator, duplicates: Option<DuplicateLogins>) -> Self {
         let guard = duplicates.map(|settings| Arc::new(Guard::new(settings)));
+        let brakes = Arc::new(Brakes::new());
         if let Some(guard) = &guard {
-            let guard = Arc::downgrade(guard);
-            radius.on_late(move |login| {
-                if let Some(guard) = guard.upgrade() {
-                    guard.answered_late(&login.user, &login.session);
+            let (guard, brakes) = (Arc::downgrade(guard), Arc::downgrade(&brakes));
+            radius.on_late(move |login, code| {
+                if let (Some(guard), Some(brakes)) = (guard.upgrade(), brakes.upgrade()) {
+                    guard.answered_late(&login.user, &login.session, login.asked);
+                    note_late(&brakes, Instant::now(), login, code);
                 }
             });
         }
         Self {
             decider: Decider::Radius(radius),
-            brakes: Brakes::new(),
+            brakes,
             guard,
         }
     }
@@ -70,7 +73,7 @@ impl Authenticator {
     pub fn users(users: UserFile) -> Self {
         Self {
             decider: Decider::Users(users),
-            brakes: Brakes::new(),
+            brakes: Arc::new(Brakes::new()),
             guard: None,
         }
     }
@@ -85,12 +88,16 @@ impl Authenticator {
         deadline: Instant,
     ) -> Outcome {
         let started = Instant::now();
-        let user = credentials.user().clone();
+        let user = (!is_shared(&credentials)).then(|| credentials.user().clone());
         let source = applicant.remote.ip();
+        let latest = match &self.guard {
+            Some(guard) => guard.latest(started, deadline),
+            None => deadline,
+        };
         let attempt = if goes_on(&credentials) {
-            self.brakes.resume(&user, source)
+            self.brakes.resume(user.as_ref(), source)
         } else {
-            match self.brakes.take(started, &user, source, deadline) {
+            match self.brakes.take(started, user.as_ref(), source, latest) {
                 Ok((attempt, turn)) => {
                     if turn > started {
                         sleep_until(turn.into()).await;
@@ -100,22 +107,32 @@ impl Authenticator {
                 Err(held) => return Outcome::not_asked(started.elapsed(), held.explanation()),
             }
         };
-        let place = match &self.guard {
-            Some(guard) => match guard.enter(&user, &applicant.session, deadline).await {
-                Ok(place) => Some(place),
-                Err(Occupied) => {
-                    return Outcome::not_asked(started.elapsed(), OCCUPIED);
+        let asks = asks(&credentials);
+        let place = match self.guard.as_ref().zip(user) {
+            Some((guard, user)) => {
+                match guard
+                    .enter(&user, &applicant.session, source, asks, latest)
+                    .await
+                {
+                    Ok(place) => Some(place),
+                    Err(Occupied) => {
+                        return Outcome::not_asked(started.elapsed(), OCCUPIED);
+                    }
                 }
-            },
+            }
             None => None,
         };
         let outcome = match &self.decider {
             Decider::Radius(radius) => radius.authenticate(applicant, credentials, deadline).await,
             Decider::Users(users) => users.authenticate(&credentials),
         };
-        attempt.end(Instant::now(), outcome.ending());
-        if let Some(place) = place.filter(|_| outcome.closes_prompt()) {
-            place.close();
+        let ending = outcome.ending(self.guard.is_some() && asks != Asks::Nobody);
+        attempt.end(Instant::now(), ending, &applicant.session);
+        match place {
+            Some(place) if outcome.closes_prompt() => place.close(),
+            // The client is not to blame.
+            Some(place) if outcome.result == RadiusResult::ServerSilent => place.leave(),
+            Some(_) | None => {}
         }
         outcome
     }
@@ -143,9 +160,61 @@ impl Authenticator {
 const OCCUPIED: &str = "another log-in of this user waits for its second factor, and a second \
     prompt would be one too many (radius.duplicate_logins)";
 
+/// A reject within this time may be a server that takes its time (`reject_delay`); behind it a person was asked.
+const SLOW: Duration = Duration::from_secs(5);
+
+/// Counts a prompt that was answered when nobody waited any more.
+fn note_late(brakes: &Brakes, now: Instant, login: &Login, code: Option<Code>) {
+    let elapsed = now.saturating_duration_since(login.asked);
+    let prompted = match code {
+        Some(Code::ACCESS_ACCEPT) => elapsed >= radius::QUICK,
+        Some(Code::ACCESS_REJECT) => elapsed >= SLOW,
+        _ => false,
+    };
+    if prompted && !is_anonymous(&login.user) {
+        brakes.end_late(now, login);
+    }
+}
+
 /// Returns whether these credentials answer a question.
 const fn goes_on(credentials: &Credentials) -> bool {
     matches!(credentials, Credentials::Eap { state: Some(_), .. })
+}
+
+/// Returns whom a request with these credentials may prompt.
+const fn asks(credentials: &Credentials) -> Asks {
+    match credentials {
+        Credentials::Eap { state: None, .. } => Asks::Nobody,
+        Credentials::Eap { state: Some(_), .. } => Asks::Perhaps,
+        Credentials::Pap { .. } | Credentials::ChapMd5 { .. } | Credentials::MsChapV2 { .. } => {
+            Asks::User
+        }
+    }
+}
+
+/// Returns whether this is the outer identity of many: who it really is, the tunnel inside tells the server alone
+/// (RFC 7542 §2.4).
+fn is_shared(credentials: &Credentials) -> bool {
+    match credentials {
+        Credentials::Eap { user, .. } => is_anonymous(user),
+        Credentials::Pap { .. } | Credentials::ChapMd5 { .. } | Credentials::MsChapV2 { .. } => {
+            false
+        }
+    }
+}
+
+/// Returns whether a name leaves out who it is: `anonymous`, `anonymous@realm`, `@realm`.
+fn is_anonymous(user: &Identity) -> bool {
+    let name = user.as_bytes().split(|octet| *octet == b'@').next();
+    name.is_none_or(|name| name.is_empty() || name.eq_ignore_ascii_case(b"anonymous"))
+}
+
+/// Returns where somebody is: a client of IPv6 has a whole network of addresses.
+fn network(source: IpAddr) -> u128 {
+    match source.to_canonical() {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
+    }
 }
 
 /// Returns a name as servers compare names: without regard to case.
@@ -187,12 +256,20 @@ impl Outcome {
         }
     }
 
-    /// Returns what this says of the user.
-    const fn ending(&self) -> Ending {
+    /// Returns what this says of the user, who may have been `prompted` or never is.
+    fn ending(&self, prompted: bool) -> Ending {
         match (&self.verdict, self.result) {
             (Some(Verdict::Accept(_)), _) => Ending::Accepted,
-            (Some(Verdict::Reject(_)), RadiusResult::RejectFast) => Ending::Rejected,
-            (Some(Verdict::Reject(_)), RadiusResult::RejectAfterMfaWait) => Ending::Denied,
+            (Some(Verdict::Reject(_)), RadiusResult::RejectAfterMfaWait)
+                if prompted && self.elapsed >= SLOW =>
+            {
+                Ending::Denied
+            }
+            (
+                Some(Verdict::Reject(_)),
+                RadiusResult::RejectFast | RadiusResult::RejectAfterMfaWait,
+            ) => Ending::Rejected,
+            (None, RadiusResult::SilentDiscard) if prompted => Ending::RanOut,
             (Some(Verdict::Reject(_) | Verdict::Challenge(_)) | None, _) => Ending::Open,
         }
     }
@@ -231,4 +308,109 @@ pub enum AuthHealth {
         /// Since when.
         since: Instant,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn alice() -> Identity {
+        Identity::new(b"alice").unwrap()
+    }
+
+    #[test]
+    fn only_a_slow_reject_of_who_may_be_prompted_is_a_denied_prompt() {
+        let reject = |result, elapsed| Outcome {
+            verdict: Some(Verdict::Reject(Rejection::default())),
+            refusal: Some(RefuseReason::Rejected),
+            result,
+            server: None,
+            elapsed,
+            explanation: None,
+        };
+        let waited = reject(RadiusResult::RejectAfterMfaWait, s(5));
+        assert_eq!(waited.ending(true), Ending::Denied);
+        assert_eq!(waited.ending(false), Ending::Rejected);
+        // `reject_delay`.
+        let delayed = reject(RadiusResult::RejectAfterMfaWait, s(4));
+        assert_eq!(delayed.ending(true), Ending::Rejected);
+        let fast = reject(RadiusResult::RejectFast, s(0));
+        assert_eq!(fast.ending(true), Ending::Rejected);
+    }
+
+    #[test]
+    fn only_silence_while_others_are_answered_is_a_prompt_that_ran_out() {
+        let silent = |result| Outcome {
+            verdict: None,
+            refusal: Some(RefuseReason::NoAnswer),
+            result,
+            server: None,
+            elapsed: s(58),
+            explanation: None,
+        };
+        let discarded = silent(RadiusResult::SilentDiscard);
+        assert_eq!(discarded.ending(true), Ending::RanOut);
+        assert_eq!(discarded.ending(false), Ending::Open);
+        for result in [RadiusResult::ServerSilent, RadiusResult::Unreachable] {
+            assert_eq!(silent(result).ending(true), Ending::Open);
+        }
+    }
+
+    #[test]
+    fn an_outer_identity_without_a_name_is_shared() {
+        let rows = [
+            ("anonymous", true),
+            ("Anonymous@example.com", true),
+            ("@example.com", true),
+            ("alice@example.com", false),
+            ("anonymous2@example.com", false),
+            ("alice@anonymous", false),
+        ];
+        for (name, shared) in rows {
+            let user = Identity::new(name.as_bytes()).unwrap();
+            assert_eq!(is_anonymous(&user), shared, "{name}");
+            let pap = Credentials::Pap {
+                user,
+                password: b"x".as_slice().into(),
+            };
+            assert!(!is_shared(&pap));
+        }
+    }
+
+    #[test]
+    fn late_answers_of_a_person_are_prompts() {
+        let now = Instant::now();
+        let rows = [
+            (Some(Code::ACCESS_ACCEPT), s(20), true),
+            (Some(Code::ACCESS_REJECT), s(20), true),
+            (Some(Code::ACCESS_ACCEPT), s(0), false),
+            (Some(Code::ACCESS_REJECT), s(4), false),
+            (Some(Code::ACCESS_CHALLENGE), s(20), false),
+            (None, s(20), false),
+        ];
+        for (code, after, counts) in rows {
+            let brakes = Brakes::new();
+            for n in 0..6 {
+                let login = Login {
+                    user: alice(),
+                    session: n.to_string(),
+                    correlation: None,
+                    source: HERE,
+                    asked: now,
+                };
+                note_late(&brakes, now + after, &login, code);
+            }
+            let now = now + s(60);
+            let taken = brakes.take(now, Some(&alice()), HERE, now + s(58));
+            assert_eq!(taken.is_err(), counts, "{code:?} {after:?}");
+        }
+    }
 }

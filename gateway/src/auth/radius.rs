@@ -8,14 +8,14 @@ use causeway_proto::aaa::{
 };
 use causeway_proto::crypto::SecretBytes;
 use causeway_proto::radius::access::{Answer, Lacking, ReplyError};
-use causeway_proto::radius::{Completion, RadiusResult, Refused};
+use causeway_proto::radius::{Code, Completion, RadiusResult, Refused};
 
 use crate::auth::explain::explain;
 use crate::auth::{AuthHealth, Outcome};
 use crate::radius::{Login, Reply, RequestError, Transport};
 
 /// An accept within this time was given without asking a person.
-const QUICK: Duration = Duration::from_secs(1);
+pub(super) const QUICK: Duration = Duration::from_secs(1);
 /// How often that is worth a line.
 const QUICK_REMINDER: Duration = Duration::from_secs(3600);
 /// "Never", as seconds since the start.
@@ -53,8 +53,8 @@ impl RadiusAuthenticator {
         self
     }
 
-    /// Calls `hook` for each answer that comes when nobody waits any more.
-    pub(super) fn on_late(&self, hook: impl Fn(&Login) + Send + Sync + 'static) {
+    /// Calls `hook` for each answer that comes when nobody waits any more, with what it said if that could be read.
+    pub(super) fn on_late(&self, hook: impl Fn(&Login, Option<Code>) + Send + Sync + 'static) {
         self.transport.on_late(hook);
     }
 

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use causeway_proto::aaa::{Applicant, Challenge, Credentials};
+use causeway_proto::aaa::{Applicant, Challenge, Credentials, Verdict};
 use causeway_proto::crypto::Rng;
-use causeway_proto::radius::{Client, Completion, Login, Port, Refused, RequestId, ServerId};
+use causeway_proto::radius::access::Answer;
+use causeway_proto::radius::{Client, Code, Completion, Login, Port, Refused, RequestId, ServerId};
 use ring::rand::{SecureRandom, SystemRandom};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -35,7 +36,29 @@ pub struct Transport {
     clippy::type_complexity,
     reason = "a name for it would hide what it is"
 )]
-struct LateHook(OnceLock<Box<dyn Fn(&Login) + Send + Sync>>);
+struct LateHook(OnceLock<Box<dyn Fn(&Login, Option<Code>) + Send + Sync>>);
+
+impl LateHook {
+    fn call(&self, login: &Login, code: Option<Code>) {
+        if let Some(hook) = self.0.get() {
+            hook(login, code);
+        }
+    }
+
+    /// Whoever asked left when the request had ended already: an answer is as good as late.
+    fn undelivered(&self, login: &Login, completion: &Completion) {
+        let code = match (&completion.answer, &completion.error) {
+            (Some(Answer::Verdict(Verdict::Accept(_)) | Answer::Lacking(_)), _) => {
+                Some(Code::ACCESS_ACCEPT)
+            }
+            (Some(Answer::Verdict(Verdict::Reject(_))), _) => Some(Code::ACCESS_REJECT),
+            (Some(Answer::Verdict(Verdict::Challenge(_))), _) => Some(Code::ACCESS_CHALLENGE),
+            (None, Some(_)) => None,
+            (None, None) => return,
+        };
+        self.call(login, code);
+    }
+}
 
 impl std::fmt::Debug for LateHook {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -99,16 +122,26 @@ struct Ask {
 struct Waiting<'a> {
     transport: &'a Transport,
     ticket: Option<Ticket>,
+    login: Login,
+    answer: oneshot::Receiver<Result<Completion, Refused>>,
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
+        let Some(ticket) = self.ticket else {
+            return;
+        };
+        // From now on the task cannot send; what it has sent lies here unread.
+        self.answer.close();
+        match self.answer.try_recv() {
+            Ok(Ok(completion)) => self.transport.late.undelivered(&self.login, &completion),
+            Ok(Err(_)) => {}
             // When the task is gone, so is the request.
-            self.transport
+            Err(_) => self
+                .transport
                 .questions
                 .send(Question::Abandon(ticket))
-                .unwrap_or_default();
+                .unwrap_or_default(),
         }
     }
 }
@@ -191,8 +224,10 @@ impl Transport {
             .await
     }
 
-    /// Calls `hook` for each late answer; only the first hook counts.
-    pub fn on_late(&self, hook: impl Fn(&Login) + Send + Sync + 'static) {
+    /// Calls `hook` for each answer that nobody took, with what it said if that could be read; only the first hook counts.
+    ///
+    /// It is called on the task of the client or of the servers, perhaps while the client's future is being dropped.
+    pub fn on_late(&self, hook: impl Fn(&Login, Option<Code>) + Send + Sync + 'static) {
         self.late.0.get_or_init(|| Box::new(hook));
     }
 
@@ -205,6 +240,7 @@ impl Transport {
     ) -> Result<Reply, RequestError> {
         let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
+        let login = login_of(applicant, &credentials, Instant::now());
         self.questions
             .send(Question::Ask(Box::new(Ask {
                 ticket,
@@ -218,8 +254,10 @@ impl Transport {
         let mut waiting = Waiting {
             transport: self,
             ticket: Some(ticket),
+            login,
+            answer,
         };
-        let answer = answer.await;
+        let answer = (&mut waiting.answer).await;
         waiting.ticket = None;
         let completion = answer.map_err(|_| RequestError::Stopped)??;
         let server = completion
@@ -318,11 +356,7 @@ impl Driver {
                 self.by_ticket.insert(ask.ticket, request);
                 let asker = Asker {
                     ticket: ask.ticket,
-                    login: Login {
-                        user: ask.credentials.user().clone(),
-                        session: ask.applicant.session,
-                        correlation: ask.applicant.correlation,
-                    },
+                    login: login_of(applicant, credentials, now),
                     reply: ask.reply,
                 };
                 self.waiting.insert(request, asker);
@@ -374,5 +408,15 @@ impl Driver {
 
     fn name(&self, server: ServerId) -> &str {
         self.names.get(server.0).map_or("?", String::as_str)
+    }
+}
+
+fn login_of(applicant: &Applicant, credentials: &Credentials, asked: Instant) -> Login {
+    Login {
+        user: credentials.user().clone(),
+        session: applicant.session.clone(),
+        correlation: applicant.correlation.clone(),
+        source: applicant.remote.ip(),
+        asked,
     }
 }

@@ -1,6 +1,7 @@
 //! What the client is told, and what it tells.
 
-use std::time::Duration;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
@@ -194,6 +195,10 @@ pub struct Login {
     pub session: String,
     /// What its client called it.
     pub correlation: Option<String>,
+    /// Where the client was.
+    pub source: IpAddr,
+    /// When the server was first asked.
+    pub asked: Instant,
 }
 
 /// How a request ended.

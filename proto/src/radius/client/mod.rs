@@ -457,6 +457,8 @@ impl Client {
                 user: request.credentials.user().clone(),
                 session: request.applicant.session.clone(),
                 correlation: request.applicant.correlation.clone(),
+                source: request.applicant.remote.ip(),
+                asked: request.started,
             };
             self.late
                 .insert((port, attempt.identifier), Box::new(login));

@@ -53,6 +53,8 @@ fn a_late_answer_is_counted_and_opens_nothing() {
                     user: Identity::new(user.as_bytes()).unwrap(),
                     session: "0a2b3c4d".into(),
                     correlation: None,
+                    source: [198, 51, 100, 7].into(),
+                    asked: t,
                 }),
             }]
         );
