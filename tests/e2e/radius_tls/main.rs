@@ -332,7 +332,7 @@ async fn a_late_answer_is_known_though_its_request_is_forgotten() {
     let late = Arc::new(Mutex::new(Vec::new()));
     client.on_late({
         let late = late.clone();
-        move |login| late.lock().unwrap().push(login.user.as_bytes().to_vec())
+        move |login, _| late.lock().unwrap().push(login.user.as_bytes().to_vec())
     });
     ask_and_leave(&client, &server).await;
     // The held answer comes before this one.
