@@ -429,5 +429,8 @@ async fn radclient_shortens_a_session() {
     let said = gateway
         .radclient("coa", COA_SECRET, &filter("nobody"))
         .await;
-    assert!(said.contains("Error-Cause = Invalid-Attribute-Value"), "{said}");
+    assert!(
+        said.contains("Error-Cause = Invalid-Attribute-Value"),
+        "{said}"
+    );
 }
