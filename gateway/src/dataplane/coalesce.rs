@@ -388,7 +388,7 @@ fn udp_shape(segment: &[u8]) -> Option<Shape> {
     let header = segment.first_chunk::<UDP_HEADER>()?;
     let len = usize::from(u16::from_be_bytes([header[4], header[5]]));
     let summed = header[6..8] != [0, 0];
-    (summed && len == segment.len() && len > UDP_HEADER).then_some(Shape {
+    (summed && len == segment.len() && len > UDP_HEADER).then(|| Shape {
         headers_len: IP_HEADER + UDP_HEADER,
         payload_len: len - UDP_HEADER,
         pushed: false,
