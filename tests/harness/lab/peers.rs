@@ -142,10 +142,13 @@ impl Hold {
         }))
     }
 
-    /// How many different requests went on to the server.
+    /// How many different requests about a user went on to the server; questions about its health do not count.
     #[must_use]
-    pub fn requests(&self) -> usize {
-        self.0.log().matches(" request code").count()
+    pub fn requests(&self, user: &str) -> usize {
+        let log = self.0.log();
+        let about = format!(" user {user}");
+        let is_request = |line: &&str| line.contains(" request code 1 ") && line.ends_with(&about);
+        log.lines().filter(is_request).count()
     }
 
     /// What happened.

@@ -21,6 +21,16 @@ def log(*words):
     print("%8.3f" % (time.monotonic() - start), *words, flush=True)
 
 
+def user(packet):
+    """The value of User-Name (RFC 2865 section 5.1), "-" without one."""
+    at = 20
+    while at + 2 <= len(packet) and packet[at + 1] >= 2:
+        if packet[at] == 1:
+            return packet[at + 2:at + packet[at + 1]].decode("ascii", "replace")
+        at += packet[at + 1]
+    return "-"
+
+
 front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 front.bind(listen)
 waiting = {}  # socket to the server -> (client, request)
@@ -42,7 +52,7 @@ while True:
             back.connect(server)
             back.send(request)
             waiting[back] = (client, request)
-            log("request code", request[0], "id", request[1], "octets", len(request))
+            log("request code", request[0], "id", request[1], "octets", len(request), "user", user(request))
         else:
             client, request = waiting.pop(ready)
             try:
