@@ -24,6 +24,10 @@ use super::pool::{Lease, LeaseError, Pools};
 use super::record::{Admitted, Session};
 use super::table::{SessionGuard, SessionTable, TableError};
 
+mod vouch;
+
+pub use vouch::{Said, Vouched};
+
 /// What every grant is made of unless the authenticator says otherwise.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -234,12 +238,12 @@ impl Admission {
                 outcome.refusal.unwrap_or(RefuseReason::NoAnswer),
             )),
         };
-        count(
-            applicant.tunnel.as_str(),
-            method.as_str(),
-            &decision,
-            elapsed,
-        );
+        let end = match &decision {
+            Decision::Admit(_) => End::Accepted,
+            Decision::Challenge(_) => End::Open,
+            Decision::Refuse(refusal) => End::Refused(refusal.reason),
+        };
+        count(applicant.tunnel.as_str(), method.as_str(), end, elapsed);
         match &decision {
             Decision::Admit(grant) => {
                 info!(event = "auth_result", user.name = %grant.user.display(), method = method.as_str(),
@@ -338,13 +342,22 @@ impl Admission {
     }
 }
 
+/// What a step of a log-in came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum End {
+    Accepted,
+    /// It goes on.
+    Open,
+    Refused(RefuseReason),
+}
+
 /// Counts what a log-in came to; a challenge is not its end.
-fn count(protocol: &'static str, method: &'static str, decision: &Decision, elapsed: Duration) {
-    let outcome = match decision {
-        Decision::Admit(_) => "accept",
-        Decision::Challenge(_) => return,
-        Decision::Refuse(refusal) => {
-            let reason = refusal.reason.as_str();
+fn count(protocol: &'static str, method: &'static str, end: End, elapsed: Duration) {
+    let outcome = match end {
+        End::Accepted => "accept",
+        End::Open => return,
+        End::Refused(reason) => {
+            let reason = reason.as_str();
             metrics::counter!("causeway_session_setup_failures_total",
                 "protocol" => protocol, "stage" => "auth", "reason" => reason)
             .increment(1);

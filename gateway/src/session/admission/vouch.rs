@@ -1,0 +1,123 @@
+//! A log-in that opens no session: it says who somebody is, and something else is made of that.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use causeway_proto::aaa::{
+    Applicant, Authorization, Challenge, Credentials, Refusal, RefuseReason, Verdict,
+};
+use tracing::{debug, info};
+
+use super::{Admission, End, Seat, count, filter, limits};
+
+/// What a client says in one step of a log-in.
+#[derive(Debug)]
+pub struct Said {
+    /// Its name, and its password or code.
+    pub credentials: Credentials,
+    /// The question that this answers, unless it is the first step.
+    pub answered: Option<Challenge>,
+}
+
+/// What came of one step.
+#[derive(Debug)]
+#[must_use]
+pub enum Vouched<T> {
+    /// The user is who it says, and this was made of it.
+    Accepted(T),
+    /// Answer this first.
+    Challenge(Challenge),
+    /// Stay out.
+    Refused(Refusal),
+}
+
+impl Admission {
+    /// Takes one step of a log-in that opens no session; `then` makes something of an accept, or says why not. The seat
+    /// comes back with the answer and still counts as a log-in that is pending.
+    pub async fn vouch<T>(
+        self: Arc<Self>,
+        seat: Seat,
+        applicant: &Applicant,
+        said: Said,
+        deadline: Instant,
+        then: impl FnOnce(&Authorization) -> Result<T, RefuseReason>,
+    ) -> (Seat, Vouched<T>) {
+        let method = said.credentials.method();
+        let user = said.credentials.user().clone();
+        let asked = match said.answered {
+            Some(challenge) => {
+                self.authenticator
+                    .answer(applicant, said.credentials, challenge, deadline)
+                    .await
+            }
+            None => {
+                self.authenticator
+                    .authenticate(applicant, said.credentials, deadline)
+                    .await
+            }
+        };
+        let result = asked.result.as_str();
+        seat.guard.update(|facts| {
+            facts.method = Some(method);
+            facts.server.clone_from(&asked.server);
+            facts.result = Some(result);
+            facts.auth_elapsed = Some(facts.auth_elapsed.unwrap_or_default() + asked.elapsed);
+        });
+        let (server, duration) = (asked.server.as_deref(), asked.elapsed.as_millis());
+        let duration = u64::try_from(duration).unwrap_or(u64::MAX);
+        let rejection = asked.rejection();
+        let vouched = match asked.verdict {
+            Some(Verdict::Accept(authorization)) => {
+                match self
+                    .checked(&authorization)
+                    .and_then(|()| then(&authorization).map_err(Refusal::new))
+                {
+                    Ok(made) => Vouched::Accepted(made),
+                    Err(refusal) => Vouched::Refused(refusal),
+                }
+            }
+            Some(Verdict::Challenge(challenge)) => Vouched::Challenge(challenge),
+            Some(Verdict::Reject(_)) => Vouched::Refused(Refusal {
+                reason: asked.refusal.unwrap_or(RefuseReason::Rejected),
+                rejection,
+            }),
+            None => Vouched::Refused(Refusal::new(
+                asked.refusal.unwrap_or(RefuseReason::NoAnswer),
+            )),
+        };
+        let end = match &vouched {
+            Vouched::Accepted(_) => End::Accepted,
+            Vouched::Challenge(_) => End::Open,
+            Vouched::Refused(refusal) => End::Refused(refusal.reason),
+        };
+        count(
+            applicant.tunnel.as_str(),
+            method.as_str(),
+            end,
+            asked.elapsed,
+        );
+        match &vouched {
+            Vouched::Accepted(_) => {
+                info!(event = "auth_result", protocol = applicant.tunnel.as_str(), user.name = %user.display(), method = method.as_str(),
+                    radius.server = server, radius.result = result, radius.duration_ms = duration, "log-in accepted");
+            }
+            Vouched::Challenge(_) => {
+                debug!(event = "auth_result", protocol = applicant.tunnel.as_str(), user.name = %user.display(), method = method.as_str(),
+                    radius.result = result, "log-in goes on");
+            }
+            Vouched::Refused(refusal) => {
+                info!(event = "auth_result", protocol = applicant.tunnel.as_str(), user.name = %user.display(), method = method.as_str(),
+                    radius.server = server, radius.result = result, radius.duration_ms = duration, reason = refusal.reason.as_str(),
+                    radius.message = refusal.rejection.message.as_deref(), note = asked.explanation.as_deref(), "log-in refused");
+            }
+        }
+        (seat, vouched)
+    }
+
+    /// Checks what sessions of this user could never be opened with.
+    fn checked(&self, authorization: &Authorization) -> Result<(), Refusal> {
+        let settings = self.settings.load();
+        filter(&settings, authorization)?;
+        limits(&settings, authorization).map(|_| ())
+    }
+}
