@@ -165,10 +165,13 @@ pub const TABLE: &[Metric] = &[
     ),
     counter(
         "causeway_front_responses_total",
-        "HTTP answers of the HTTPS listener by status; 200 begins an SSTP call.",
+        "HTTP answers of the HTTPS listener by status; 200 begins an SSTP call or answers the enrolment.",
         Labels::Every(&[(
             "code",
-            Values::Words(&["200", "400", "401", "404", "405", "431", "503", "505"]),
+            Values::Words(&[
+                "200", "202", "303", "400", "401", "403", "404", "405", "408", "409", "413", "415",
+                "431", "503", "505",
+            ]),
         )]),
     ),
     counter(

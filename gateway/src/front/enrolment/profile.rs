@@ -1,0 +1,171 @@
+//! What a device needs to open its tunnel.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, SystemTime};
+
+use ipnet::Ipv4Net;
+use serde::{Serialize, Serializer};
+
+use super::registrar::{Device, Enrolled};
+
+/// Stands where the private key belongs, which only the device knows.
+pub const PRIVATE_KEY: &str = "PASTE-YOUR-PRIVATE-KEY-HERE";
+
+/// What the gateway tells every device.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Gateway {
+    /// Its public key, as `wg` prints it.
+    pub public_key: String,
+    /// Where clients reach it: host and port.
+    pub endpoint: String,
+    /// What is behind it; empty is everything.
+    pub routes: Vec<Ipv4Net>,
+    /// How often a device speaks up so that the path stays open; zero is never.
+    pub keepalive: Duration,
+}
+
+/// The answer to an accepted log-in.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Profile {
+    /// The device's inner address.
+    pub address: Ipv4Addr,
+    /// Its prefix length.
+    pub prefix: u8,
+    /// The gateway's public key.
+    pub server_public_key: String,
+    /// A secret besides the keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preshared_key: Option<String>,
+    /// Host and port.
+    pub endpoint: String,
+    /// What goes through the tunnel.
+    #[serde(serialize_with = "as_text")]
+    pub allowed_ips: Vec<Ipv4Net>,
+    /// DNS servers.
+    pub dns: Vec<Ipv4Addr>,
+    /// The largest inner packet.
+    pub mtu: u16,
+    /// Seconds between keepalives; zero is none.
+    pub keepalive: u64,
+    /// When the device has to log in again (RFC 3339); absent is never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// A file for `wg-quick` and the WireGuard apps, with [`PRIVATE_KEY`] in the place of the private key.
+    pub profile: String,
+}
+
+impl Profile {
+    /// Puts together what a device needs.
+    #[must_use]
+    pub fn new(gateway: &Gateway, device: &Device, enrolled: &Enrolled) -> Self {
+        let allowed_ips = if gateway.routes.is_empty() {
+            vec![Ipv4Net::default()]
+        } else {
+            gateway.routes.clone()
+        };
+        let mut profile = Self {
+            address: enrolled.address,
+            prefix: 32,
+            server_public_key: gateway.public_key.clone(),
+            preshared_key: enrolled.preshared_key.clone(),
+            endpoint: gateway.endpoint.clone(),
+            allowed_ips,
+            dns: enrolled.dns.clone(),
+            mtu: enrolled.mtu,
+            keepalive: gateway.keepalive.as_secs(),
+            expires: enrolled.expires.map(rfc_3339),
+            profile: String::new(),
+        };
+        profile.profile = profile.text(&device.name);
+        profile
+    }
+
+    fn text(&self, device: &str) -> String {
+        let mut lines = vec![
+            format!("# {device}"),
+            "[Interface]".to_owned(),
+            format!("PrivateKey = {PRIVATE_KEY}"),
+            format!("Address = {}/{}", self.address, self.prefix),
+        ];
+        if !self.dns.is_empty() {
+            lines.push(format!("DNS = {}", listed(&self.dns)));
+        }
+        lines.push(format!("MTU = {}", self.mtu));
+        lines.push(String::new());
+        lines.push("[Peer]".to_owned());
+        lines.push(format!("PublicKey = {}", self.server_public_key));
+        if let Some(key) = &self.preshared_key {
+            lines.push(format!("PresharedKey = {key}"));
+        }
+        lines.push(format!("Endpoint = {}", self.endpoint));
+        lines.push(format!("AllowedIPs = {}", listed(&self.allowed_ips)));
+        if self.keepalive > 0 {
+            lines.push(format!("PersistentKeepalive = {}", self.keepalive));
+        }
+        lines.push(String::new());
+        lines.join("\n")
+    }
+}
+
+fn listed<T: ToString>(items: &[T]) -> String {
+    let items: Vec<_> = items.iter().map(ToString::to_string).collect();
+    items.join(", ")
+}
+
+fn as_text<S: Serializer>(networks: &[Ipv4Net], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(networks.iter().map(ToString::to_string))
+}
+
+fn rfc_3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::key::PublicKey;
+    use super::*;
+
+    #[test]
+    fn a_file_for_wg_quick_says_all_that_is_known() {
+        let mut gateway = Gateway {
+            public_key: "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=".into(),
+            endpoint: "vpn.example.com:5008".into(),
+            routes: vec![
+                "10.0.0.0/8".parse().unwrap(),
+                "192.0.2.0/24".parse().unwrap(),
+            ],
+            keepalive: Duration::from_secs(25),
+        };
+        let device = Device::new("alice's phone", PublicKey([7; 32])).unwrap();
+        let enrolled = Enrolled {
+            address: [10, 99, 0, 7].into(),
+            preshared_key: Some("FpCyhws9cxwWoV4xELtfJvjJN+zQVRPISllRWgeopVE=".into()),
+            dns: vec![[10, 0, 0, 10].into(), [10, 0, 0, 11].into()],
+            mtu: 1400,
+            expires: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
+        };
+        let profile = Profile::new(&gateway, &device, &enrolled);
+        assert_eq!(
+            profile.profile,
+            "# alice's phone\n[Interface]\nPrivateKey = PASTE-YOUR-PRIVATE-KEY-HERE\nAddress = 10.99.0.7/32\n\
+             DNS = 10.0.0.10, 10.0.0.11\nMTU = 1400\n\n[Peer]\n\
+             PublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\n\
+             PresharedKey = FpCyhws9cxwWoV4xELtfJvjJN+zQVRPISllRWgeopVE=\n\
+             Endpoint = vpn.example.com:5008\nAllowedIPs = 10.0.0.0/8, 192.0.2.0/24\nPersistentKeepalive = 25\n"
+        );
+        assert_eq!(profile.expires.as_deref(), Some("2027-01-15T08:00:00Z"));
+        gateway.routes.clear();
+        gateway.keepalive = Duration::ZERO;
+        let bare = Enrolled {
+            preshared_key: None,
+            dns: Vec::new(),
+            expires: None,
+            ..enrolled
+        };
+        let text = Profile::new(&gateway, &device, &bare).profile;
+        assert!(text.contains("AllowedIPs = 0.0.0.0/0\n"));
+        assert!(
+            !text.contains("DNS") && !text.contains("Preshared") && !text.contains("Keepalive")
+        );
+    }
+}
