@@ -5,6 +5,7 @@ use super::super::authenticator::{EMPTY_MESSAGE_AUTHENTICATOR, sign_reply};
 use super::super::{AttributeList, AttributeType};
 use super::*;
 use crate::aaa::{Identity, TunnelKind};
+use crate::timer::testing::start;
 
 mod belief;
 mod health;
@@ -12,11 +13,6 @@ mod servers;
 mod settling;
 
 const SECRET: &[u8] = b"secret";
-
-#[expect(clippy::disallowed_methods, reason = "any instant will do")]
-fn start() -> Instant {
-    Instant::now()
-}
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
