@@ -43,6 +43,35 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// The user file, by these methods alone.
+    #[must_use]
+    pub fn local(auth: &'static [&'static str]) -> Self {
+        Self {
+            auth,
+            ..Self::default()
+        }
+    }
+
+    /// The RADIUS server on `port`, by these methods alone.
+    #[must_use]
+    pub fn radius(auth: &'static [&'static str], port: u16) -> Self {
+        Self {
+            radius_port: Some(port),
+            ..Self::local(auth)
+        }
+    }
+
+    /// The same, with masquerading.
+    #[must_use]
+    pub fn masquerading(self) -> Self {
+        Self {
+            nftables: "masquerade",
+            ..self
+        }
+    }
+}
+
 /// A running gateway; stopped when dropped.
 pub struct Gateway<'a> {
     lab: &'a Lab,
