@@ -376,6 +376,23 @@ fn call_connected_twice_is_taken_once() {
 
 #[test]
 #[ignore = "needs root, curl"]
+fn files_for_root_alone_do_for_a_gateway_that_gives_its_rights_up() {
+    need!(missing());
+    let lab = Lab::new();
+    for settings in [Settings::default(), Settings::radius(&["pap"], Hold::PORT)] {
+        let settings = Settings {
+            user: Some("nobody"),
+            ..settings
+        };
+        let mut gateway = Gateway::start(&lab, &settings);
+        assert_ne!(gateway.uid(), 0);
+        assert!(gateway.log().contains("E0109"), "{}", gateway.log());
+        assert_eq!(gateway.stop(), Some(0), "{}", gateway.log());
+    }
+}
+
+#[test]
+#[ignore = "needs root, curl"]
 fn the_health_path_answers_in_every_spelling_before_during_and_after_a_drain() {
     need!(missing());
     let lab = Lab::new();
