@@ -4,6 +4,8 @@
 //! a single host, no other client (unless allowed), not the gateway's own services, and never the services that a
 //! cloud offers to the machine itself. The session's own filter comes after all that: it can only take away.
 
+pub(crate) mod datagrams;
+
 use std::io::{self, IoSlice};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
