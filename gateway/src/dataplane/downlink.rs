@@ -144,6 +144,15 @@ impl Downlink {
         }
     }
 
+    /// Looks once at everything, without waiting.
+    #[cfg(test)]
+    pub(crate) fn turn(&mut self) {
+        self.tools.tick();
+        self.obey();
+        self.read_tun();
+        self.flush();
+    }
+
     /// Takes the messages; returns whether the end is among them.
     fn obey(&mut self) -> bool {
         for command in self.mailbox.take() {

@@ -242,5 +242,11 @@ fn set_number(fd: &impl AsRawFd, level: i32, name: i32, value: i32) -> io::Resul
     }
 }
 
+/// Makes the kernel refuse trains of `socket`: without checksums it segments nothing.
+#[cfg(test)]
+pub(crate) fn refuse_trains(socket: &Socket) {
+    set_number(socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
+}
+
 #[cfg(test)]
 mod tests;
