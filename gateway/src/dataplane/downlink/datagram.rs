@@ -23,7 +23,7 @@ use crate::dataplane::path::{Cell, Endpoint};
 use crate::dataplane::segment::Train;
 use crate::dataplane::slots::Slot;
 use crate::dataplane::stream::Key;
-use crate::dataplane::uplink::datagrams::Asked;
+use crate::dataplane::uplink::datagrams::Told;
 use crate::os::clock;
 use crate::os::udp::{Path, Socket};
 
@@ -56,7 +56,7 @@ pub(crate) struct DatagramHalf {
     pub(crate) cell: Arc<Cell>,
     pub(crate) seen: u64,
     pub(crate) endpoint: Option<Endpoint>,
-    pub(crate) asked: Asked,
+    pub(crate) asked: Told,
 }
 
 /// The sockets: for each listen address, one for each shard.
@@ -170,8 +170,12 @@ impl DatagramHalf {
     #[cold]
     fn drop_for_want_of_a_key(&mut self, count: usize, tools: &mut Tools) {
         tools.datagrams.add(Counter::NoKey, count as u64);
-        self.asked
-            .ask(tools.now_us / 1_000, self.peer, &self.notices);
+        self.ask(tools);
+    }
+
+    fn ask(&mut self, tools: &Tools) {
+        let notice = Notice::NeedHandshake(self.peer);
+        self.asked.tell(tools.now_us / 1_000, notice, &self.notices);
     }
 
     /// Seals and sends what `outgoing` has for this session, and empties it.
@@ -210,8 +214,7 @@ impl DatagramHalf {
             }
         }
         if key.wants_rekey(tools.now) {
-            self.asked
-                .ask(tools.now_us / 1_000, self.peer, &self.notices);
+            self.ask(tools);
         }
         true
     }

@@ -21,7 +21,7 @@ use crate::dataplane::slots::Routes;
 use crate::dataplane::stream::Key;
 use crate::dataplane::tests::rig::{GATEWAY, HOST, give, receive};
 use crate::dataplane::uplink::Tun;
-use crate::dataplane::uplink::datagrams::Asked;
+use crate::dataplane::uplink::datagrams::Told;
 use crate::os::poll::{Interest, Poller};
 use crate::os::tun::{Device, Offload, Peer};
 use crate::os::udp::{Offloads, Path, Ring, Socket};
@@ -85,13 +85,13 @@ fn trains_of_several_reads_share_a_call_as_long_as_their_packets_are_of_one_leng
 }
 
 #[test]
-fn who_has_gone_is_sent_nothing_even_if_the_place_has_a_new_owner() {
+fn what_was_read_for_one_session_is_never_sent_for_the_next_one_in_its_place() {
     let mut desk = Desk::new();
     desk.give(0, b"for the old one");
-    desk.down.turn();
-    assert_eq!(desk.arrival(), Some(vec![80 + 32]));
     desk.mailbox.send(DownCommand::Remove(Key(7)));
     desk.attach(8);
+    desk.down.turn();
+    assert_eq!(desk.arrival(), Some(vec![80 + 32]));
     desk.give(0, b"for the new one, which has no key");
     desk.down.turn();
     assert_eq!(desk.arrival(), None);
@@ -139,6 +139,7 @@ impl Desk {
         ] {
             desk.mailbox.send(DownCommand::Datagram(order));
         }
+        desk.down.turn();
         desk
     }
 
@@ -159,7 +160,7 @@ impl Desk {
             cell: Arc::default(),
             seen: 0,
             endpoint: None,
-            asked: Asked::default(),
+            asked: Told::default(),
         };
         let order = Order::Attach(Box::new(half));
         self.mailbox.send(DownCommand::Datagram(order));

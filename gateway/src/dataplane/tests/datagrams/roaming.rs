@@ -41,6 +41,19 @@ fn a_client_that_moves_is_followed_and_only_its_own_packets_move_it() {
     };
     assert_eq!(peer, PeerId(5));
     assert_eq!((from.path.remote, to.path.remote), (before, after));
+    assert_eq!(mobile.attached().endpoint(), Some(to));
+
+    // A client on two networks at once is followed each time, and spoken of once.
+    for round in 1..=20 {
+        mobile.roam();
+        mobile.send(std::slice::from_ref(&up));
+        receive(&site.tun);
+        site.up(Counter::Roams, round + 1);
+    }
+    give(&site.tun, Header::default(), &down);
+    assert_eq!(mobile.packet(), down);
+    let told = std::iter::from_fn(|| mobile.notices.try_recv().ok()).count();
+    assert!(told < 20, "{told} notices");
 }
 
 #[test]
