@@ -116,11 +116,9 @@ fn words(address: IpAddr) -> [u64; 2] {
     match address {
         IpAddr::V4(address) => [0, u64::from(address.to_bits())],
         IpAddr::V6(address) => {
-            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.octets();
-            [
-                u64::from_be_bytes([a, b, c, d, e, f, g, h]),
-                u64::from_be_bytes([i, j, k, l, m, n, o, p]),
-            ]
+            let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(0);
+            let bits = address.to_bits();
+            [half(bits >> 64), half(bits)]
         }
     }
 }
@@ -173,7 +171,7 @@ mod tests {
             endpoint(1, "17.17.17.17:4369", Some("17.17.17.17")),
             endpoint(2, "[2222:2222:2222:2222:2222:2222:2222:2222]:8738", None),
         ];
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             scope.spawn(|| {
                 for number in 0..50_000 {
                     cell.store(&both[number % 2]);

@@ -205,6 +205,25 @@ fn a_keepalive_is_noted_and_goes_nowhere() {
 }
 
 #[test]
+fn a_key_is_confirmed_later_when_nobody_has_room_for_it() {
+    let site = Site::new();
+    let mut mobile = Mobile::with_room(&site, 5, 0, None, 1);
+    give(&site.tun, Header::default(), &mobile.towards(1).octets());
+    site.down(Counter::NoKey, 1);
+    let up = mobile.segment(1).payload(b"up").octets();
+    mobile.send(std::slice::from_ref(&up));
+    assert_eq!(receive(&site.tun).1, up);
+    assert_eq!(mobile.notice(), Notice::NeedHandshake(PeerId(5)));
+    assert!(mobile.notices.try_recv().is_err());
+    for _ in 0..2 {
+        mobile.send(std::slice::from_ref(&up));
+        assert_eq!(receive(&site.tun).1, up);
+    }
+    assert_eq!(mobile.notice(), Notice::FirstData(Index::new(0, 5, 33)));
+    assert!(mobile.notices.try_recv().is_err());
+}
+
+#[test]
 fn without_a_key_packets_are_dropped_and_a_handshake_is_asked_for_once() {
     let site = Site::new();
     let mut mobile = Mobile::attach(&site, 5, 1, None);

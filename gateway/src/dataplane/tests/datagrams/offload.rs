@@ -187,11 +187,14 @@ impl Desk {
     }
 }
 
+/// What makes a packet differ from its neighbours.
+type Change = fn(&mut Segment);
+
 #[test]
 fn a_packet_that_differs_ends_a_train_and_everything_arrives_as_it_was() {
     let site = Site::new();
     let mobile = Mobile::up(&site, 5, 0);
-    let changes: [(&str, fn(&mut Segment)); 9] = [
+    let changes: [(&str, Change); 9] = [
         ("PSH ends it", |segment| segment.flags |= 0x08),
         ("FIN", |segment| segment.flags |= 0x01),
         ("URG", |segment| segment.flags |= 0x20),

@@ -34,6 +34,8 @@ pub(super) struct Site {
     pub(super) tun: Peer,
     /// Where the gateway listens.
     pub(super) address: SocketAddr,
+    /// Where it listens too.
+    pub(super) other: Option<SocketAddr>,
     /// Its socket for everything that is no data.
     pub(super) control: Socket,
     pub(super) strays: mpsc::Receiver<Stray>,
@@ -42,6 +44,8 @@ pub(super) struct Site {
 /// How a [`Site`] is made.
 pub(super) struct Plan {
     pub(super) listen: &'static str,
+    /// A second address.
+    pub(super) also: Option<&'static str>,
     pub(super) shards: u8,
     pub(super) offload: Offload,
     pub(super) offloads: Offloads,
@@ -53,6 +57,7 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:0",
+            also: None,
             shards: 2,
             offload: Offload::Auto,
             offloads: Offloads::default(),
@@ -82,14 +87,22 @@ impl Site {
             group.data.iter().for_each(udp::refuse_trains);
         }
         let (sender, strays) = mpsc::channel(2);
+        let mut data = vec![group.data];
+        let mut other = None;
+        if let Some(listen) = plan.also {
+            let group = udp::listen(listen.parse().unwrap(), plan.shards, plan.offloads).unwrap();
+            other = Some(group.address);
+            data.push(group.data);
+        }
         let listeners = Listeners {
-            data: vec![group.data],
+            data,
             strays: Some(sender),
         };
         Self {
             plane: DataPlane::start_with(device, config, listeners).unwrap(),
             tun,
             address: group.address,
+            other,
             control: group.control,
             strays,
         }
@@ -178,8 +191,19 @@ fn socket(ip: IpAddr) -> Socket {
 impl Mobile {
     /// Attaches a peer, without a key to send with.
     pub(super) fn attach(site: &Site, last: u8, shard: u8, filter: Option<Arc<Filter>>) -> Self {
+        Self::with_room(site, last, shard, filter, 16)
+    }
+
+    /// The same, with room for so many notices.
+    pub(super) fn with_room(
+        site: &Site,
+        last: u8,
+        shard: u8,
+        filter: Option<Arc<Filter>>,
+        room: usize,
+    ) -> Self {
         let Keys { server, client } = keys(shard, u32::from(last), Duration::ZERO, Role::Responder);
-        let (sender, notices) = mpsc::channel(16);
+        let (sender, notices) = mpsc::channel(room);
         let (activity, peer_activity) = (Arc::default(), Arc::new(PeerActivity::new()));
         let address = Ipv4Addr::new(10, 8, 0, last);
         let attachment = site

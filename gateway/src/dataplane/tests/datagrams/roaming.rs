@@ -74,6 +74,30 @@ fn a_wildcard_answers_from_the_address_that_was_reached() {
 }
 
 #[test]
+fn a_client_may_come_by_another_listen_address_and_protocol() {
+    let site = Site::with(&Plan {
+        also: Some("[::1]:0"),
+        ..Plan::default()
+    });
+    let mut mobile = Mobile::up(&site, 5, 1);
+    let (first, second) = (mobile.gateway, site.other.unwrap());
+    let up = mobile.segment(1).payload(b"up").octets();
+    let down = mobile.towards(1).payload(b"down").octets();
+    for (gateway, listener) in [(second, 1), (first, 0), (second, 1)] {
+        mobile.gateway = gateway;
+        mobile.roam();
+        mobile.send(std::slice::from_ref(&up));
+        assert_eq!(receive(&site.tun).1, up);
+        // The peer looks at the address that it is answered from.
+        give(&site.tun, Header::default(), &down);
+        assert_eq!(mobile.packet(), down);
+        let endpoint = mobile.attached().endpoint().unwrap();
+        assert_eq!(endpoint.listener, listener);
+        assert_eq!(endpoint.path.local, Some(gateway.ip()));
+    }
+}
+
+#[test]
 fn an_address_that_is_not_ours_any_more_does_not_silence_the_gateway() {
     let site = Site::new();
     let mut mobile = Mobile::up(&site, 5, 0);
