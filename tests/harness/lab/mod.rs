@@ -12,6 +12,7 @@ mod files;
 mod gateway;
 mod guest;
 mod peers;
+mod supplicant;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ pub use files::Files;
 pub use gateway::{Gateway, Settings, binary};
 pub use guest::{Guest, Outcome};
 pub use peers::{FreeRadius, Hold, Peer, relay};
+pub use supplicant::{Attempt, eapol_test};
 
 /// The gateway's address towards the clients.
 pub const GATEWAY: &str = "10.99.0.1";
@@ -46,6 +48,12 @@ pub fn missing() -> Option<String> {
     }
     let check = script("mkroot.sh").arg("--check").output().ok()?;
     (!check.status.success()).then(|| String::from_utf8_lossy(&check.stderr).trim().to_owned())
+}
+
+/// Says that a lab without guests cannot be built; `None` when it can.
+#[must_use]
+pub fn rootless() -> Option<String> {
+    (!nix::unistd::geteuid().is_root()).then(|| "not root".to_owned())
 }
 
 /// Says that a program is missing; `None` when it is there.

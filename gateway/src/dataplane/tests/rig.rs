@@ -354,6 +354,8 @@ pub(super) fn call(address: Ipv4Addr) -> (sstp::Session, sstp::Client) {
         want_dns: false,
         request_wins: false,
         mtu: 1400,
+        supplicant: ppp::Supplicant::BuiltIn,
+        new_password: None,
         profile: ppp::Profile::Plain,
     });
     let config = sstp::Config {
