@@ -13,6 +13,7 @@ mod gateway;
 mod guest;
 mod peers;
 mod supplicant;
+mod tap;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub use gateway::{Gateway, Settings, binary};
 pub use guest::{Guest, Outcome};
 pub use peers::{FreeRadius, Hold, Peer, relay};
 pub use supplicant::{Attempt, eapol_test};
+pub use tap::Tap;
 
 /// The gateway's address towards the clients.
 pub const GATEWAY: &str = "10.99.0.1";
