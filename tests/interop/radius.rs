@@ -6,8 +6,9 @@ use std::net::UdpSocket;
 use std::path::Path;
 use std::time::Duration;
 
+use causeway::client::{ClientError, Login, Options, Trust, Tunnel};
 use causeway_proto::aaa::{
-    Applicant, Credentials, Identity, MsChapV2Response, TunnelKind, Verdict,
+    Applicant, AuthMethod, Credentials, Identity, MsChapV2Response, TunnelKind, Verdict,
 };
 use causeway_proto::crypto::legacy::md5_of;
 use causeway_proto::mschapv2::Answer;
@@ -16,9 +17,13 @@ use causeway_proto::radius::access::{self, Nas, Signing, decode_reply, encode_re
 use causeway_proto::radius::authenticator::verify_reply;
 use causeway_proto::wire::Decode;
 use harness::lab::{
-    FreeRadius, GATEWAY, Gateway, Lab, Settings, Tap, eapol_test, eventually, lacks, rootless,
+    BEHIND, FreeRadius, GATEWAY, Gateway, Lab, Settings, Tap, eapol_test, eventually, lacks,
+    rootless,
 };
 use harness::radius_capture::{check, print};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 /// Leaves the test, saying why, when something that it needs is not there.
 macro_rules! need {
@@ -323,4 +328,71 @@ fn applicant() -> Applicant {
         connect_info: None,
         mtu: 1300,
     }
+}
+
+/// Logs in with MS-CHAPv2 by the built-in client.
+async fn connect(lab: &Lab, user: &str) -> Result<Tunnel, ClientError> {
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_file(lab.path("pki/ca.pem")).unwrap();
+    roots.add(authority).unwrap();
+    let login = Login {
+        user: Identity::new(user.as_bytes()).unwrap(),
+        password: format!("{user}pw").as_bytes().into(),
+        method: AuthMethod::MsChapV2,
+    };
+    let trust = Trust::Roots(roots.into());
+    let server = format!("{GATEWAY}:443").parse().unwrap();
+    let mut options = Options::windows(server, trust, login);
+    options.host = "vpn.test".into();
+    Tunnel::connect(&options).await
+}
+
+#[test]
+#[ignore = "needs root, FreeRADIUS"]
+fn a_network_behind_a_client_is_routed_for_as_long_as_the_session() {
+    need!(rootless(), lacks("freeradius"));
+    let lab = Lab::new();
+    let _radius = FreeRadius::start(&lab);
+    let settings = Settings {
+        auth: &["mschapv2"],
+        radius_port: Some(FreeRadius::PORT),
+        radius: "framed_routes = [\"192.168.0.0/16\"]",
+        ..Settings::default()
+    };
+    let gateway = Gateway::start(&lab, &settings);
+    lab.ip_behind(&["route", "add", "192.168.7.0/24", "via", "10.98.0.254"]);
+    let routed = || lab.ip(&["route"]).contains("192.168.7.0/24 dev causeway0");
+    let host = "192.168.7.9".parse().unwrap();
+    let behind = BEHIND.parse().unwrap();
+    let before = lab.kernel_state();
+    lab.inside(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut tunnel = connect(&lab, "routed").await.unwrap();
+            assert!(routed(), "{}", lab.ip(&["route"]));
+            assert!(lab.ip(&["route"]).contains("metric 9"));
+            tunnel.ping(behind, 100).await.unwrap();
+            tunnel.ping_from(host, behind, 1200).await.unwrap();
+            // Nobody else's address, and no second session with the same network.
+            let stranger = "192.168.8.9".parse().unwrap();
+            assert!(tunnel.ping_from(stranger, behind, 100).await.is_err());
+            assert!(connect(&lab, "routed").await.is_err());
+            assert!(connect(&lab, "everything").await.is_err());
+            tunnel.ping_from(host, behind, 100).await.unwrap();
+            let sessions = gateway.json(&["sessions"]);
+            assert_eq!(sessions["sessions"][0]["networks"][0], "192.168.7.0/24");
+            tunnel.close().await.unwrap();
+        });
+    });
+    assert!(eventually(10, || !routed()), "{}", lab.ip(&["route"]));
+    assert_eq!(lab.kernel_state(), before);
+    let log = gateway.log();
+    assert!(log.contains("which another session has"), "{log}");
+    assert!(
+        log.contains("0.0.0.0/0 is not in `radius.framed_routes`"),
+        "{log}"
+    );
 }

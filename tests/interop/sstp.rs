@@ -252,6 +252,7 @@ fn freeradius_lets_in_by_pap_mschapv2_and_eap() {
             auth: leak(auth),
             radius_port: Some(FreeRadius::PORT),
             nftables: "masquerade",
+            ..Settings::default()
         };
         let mut gateway = Gateway::start(&lab, &settings);
         let outcome = client(&lab, method).with("--ping", BEHIND).run();
@@ -282,6 +283,7 @@ fn an_address_from_radius_is_given_and_reached() {
         auth: &["mschapv2"],
         radius_port: Some(FreeRadius::PORT),
         nftables: "masquerade",
+        ..Settings::default()
     };
     let _gateway = Gateway::start(&lab, &settings);
     let outcome = client(&lab, "mschap-v2")

@@ -146,9 +146,13 @@ impl Downlink {
 
     fn attach(&mut self, route: Route) {
         let (key, address) = (route.stream.key, route.address);
+        let networks = route.networks.clone();
         let slot = self.halves.insert(Half::new(route));
         self.by_key.insert(key, slot);
         self.routes.set(address, slot);
+        for network in networks {
+            self.routes.set_network(network, slot);
+        }
     }
 
     /// Changes the session of `key` and has it looked at.
@@ -171,6 +175,9 @@ impl Downlink {
         };
         if let Some(half) = self.halves.get_mut(slot) {
             self.routes.clear(half.route.address, slot);
+            for network in &half.route.networks {
+                self.routes.clear_network(*network, slot);
+            }
             half.queue.clear(&mut self.tools.buffers);
             if half.state == State::Dead {
                 self.remove(slot);
@@ -204,6 +211,9 @@ impl Downlink {
         };
         self.by_key.remove(&half.route.stream.key);
         self.routes.clear(half.route.address, slot);
+        for network in &half.route.networks {
+            self.routes.clear_network(*network, slot);
+        }
         self.leaving.stop(slot);
         half.queue.clear(&mut self.tools.buffers);
         let stream = &half.route.stream;

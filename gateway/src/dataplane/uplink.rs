@@ -1,6 +1,6 @@
 //! Packets from the clients: checked, clamped, counted, gathered, written to the TUN.
 //!
-//! A packet passes when its source is the session's own address and its destination is one that clients may reach:
+//! A packet passes when its source is the session's own address, or in a network behind its client, and its destination is one that clients may reach:
 //! a single host, no other client (unless allowed), not the gateway's own services, and never the services that a
 //! cloud offers to the machine itself. The session's own filter comes after all that: it can only take away.
 
@@ -58,10 +58,16 @@ impl Gate {
         }
     }
 
-    /// Decides about a packet of the client that has `address`; an error says under what it is counted.
+    /// Decides about a packet of the client that has `address` and `networks`; an error says under what it is counted.
     #[inline]
-    pub(crate) fn check(&self, address: Ipv4Addr, packet: &IpPacket<'_>) -> Result<(), Counter> {
-        if packet.source() != address {
+    pub(crate) fn check(
+        &self,
+        address: Ipv4Addr,
+        networks: &[Ipv4Net],
+        packet: &IpPacket<'_>,
+    ) -> Result<(), Counter> {
+        let source = packet.source();
+        if source != address && !networks.iter().any(|network| network.contains(&source)) {
             return Err(Counter::SourceAddress);
         }
         packet.verify_header().map_err(|_| Counter::Malformed)?;
@@ -113,6 +119,7 @@ pub(crate) struct Inbound<'a, 't> {
 #[derive(Clone, Copy)]
 pub(crate) struct Client<'t> {
     pub(crate) address: Ipv4Addr,
+    pub(crate) networks: &'t [Ipv4Net],
     pub(crate) mss: u16,
     pub(crate) filter: Option<&'t Filter>,
     pub(crate) activity: &'t Activity,
@@ -160,7 +167,8 @@ impl<'a, 't> Inbound<'a, 't> {
             | PacketError::Checksum
             | PacketError::Options => Counter::Malformed,
         })?;
-        self.gate.check(self.client.address, &packet)?;
+        self.gate
+            .check(self.client.address, self.client.networks, &packet)?;
         if self
             .client
             .filter

@@ -31,6 +31,8 @@ pub struct Settings {
     pub radius_port: Option<u16>,
     /// `network.manage_nftables`.
     pub nftables: &'static str,
+    /// More of `[radius]`.
+    pub radius: &'static str,
 }
 
 impl Default for Settings {
@@ -39,6 +41,7 @@ impl Default for Settings {
             auth: &["mschapv2", "pap"],
             radius_port: None,
             nftables: "off",
+            radius: "",
         }
     }
 }
@@ -207,7 +210,8 @@ fn configuration(lab: &Lab, settings: &Settings) -> String {
     let who = match settings.radius_port {
         None => format!("[users]\nfile = {:?}\n", private("users.toml", USERS)),
         Some(port) => format!(
-            "[radius]\nmessage_authenticator = \"if-present\"\n\n[[radius.servers]]\nname = \"freeradius\"\naddress = \"{GATEWAY}\"\nauth_port = {port}\nsecret_file = {:?}\n\n[radius.accounting]\nenabled = false\n",
+            "[radius]\nmessage_authenticator = \"if-present\"\n{}\n\n[[radius.servers]]\nname = \"freeradius\"\naddress = \"{GATEWAY}\"\nauth_port = {port}\nsecret_file = {:?}\n\n[radius.accounting]\nenabled = false\n",
+            settings.radius,
             private("radius.secret", "testing123\n")
         ),
     };

@@ -153,6 +153,11 @@ impl Lab {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Runs `ip` in the namespace behind the gateway.
+    pub fn ip_behind(&self, words: &[&str]) {
+        run(ip(&["-n", &self.behind()]).args(words));
+    }
+
     /// What the kernel holds in the gateway's namespace: addresses, routes, rules and packet filter, but for what
     /// guests change by plugging in.
     #[must_use]

@@ -230,6 +230,7 @@ impl Client {
         let attachment = plane
             .admit(Entrant {
                 address,
+                networks: Vec::new(),
                 mtu: 1400,
                 filter,
                 socket,
@@ -315,6 +316,7 @@ pub(super) fn plane(offload: Offload) -> (DataPlane, Peer) {
         isolate_clients: true,
         gateway: GATEWAY,
         pools: vec![(Ipv4Addr::new(10, 8, 0, 2), Ipv4Addr::new(10, 8, 0, 99))],
+        routed: Vec::new(),
         blocked: Vec::new(),
     };
     (DataPlane::start(device, config).unwrap(), peer)
