@@ -282,6 +282,7 @@ mod tests {
             keys: None,
             address: FramedAddress::Pool,
             pool: None,
+            routes: Vec::new(),
             session_timeout: None,
             idle_timeout: None,
             interim: interim.map(Duration::from_secs),

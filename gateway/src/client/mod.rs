@@ -77,6 +77,8 @@ impl Options {
                 want_dns: true,
                 request_wins: false,
                 mtu: 1400,
+                supplicant: ppp::Supplicant::BuiltIn,
+                new_password: None,
                 profile: ppp::Profile::Windows,
             }),
             faults: Faults::default(),
@@ -307,7 +309,7 @@ impl Tunnel {
         while let Some(event) = self.machine.poll_event() {
             match event {
                 ClientEvent::Up(network) => return Ok(Turn::Up(network)),
-                ClientEvent::AuthenticateDone => {}
+                ClientEvent::AuthenticateDone | ClientEvent::Eap(_) => {}
                 ClientEvent::Down { cause, reason } => self.ending = Some((cause, reason)),
                 ClientEvent::Close => {
                     // The gateway may be gone already.

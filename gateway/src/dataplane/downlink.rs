@@ -175,13 +175,18 @@ impl Downlink {
 
     fn attach(&mut self, route: Route) {
         let (key, address) = (route.stream.key, route.address);
-        self.insert(key, address, Half::Stream(StreamHalf::new(route)));
+        let networks = route.networks.clone();
+        let slot = self.insert(key, address, Half::Stream(StreamHalf::new(route)));
+        for network in networks {
+            self.routes.set_network(network, slot);
+        }
     }
 
-    fn insert(&mut self, key: Key, address: Ipv4Addr, half: Half) {
+    fn insert(&mut self, key: Key, address: Ipv4Addr, half: Half) -> Slot {
         let slot = self.halves.insert(half);
         self.by_key.insert(key, slot);
         self.routes.set(address, slot);
+        slot
     }
 
     fn obey_datagram(&mut self, order: datagram::Order) {
@@ -237,6 +242,9 @@ impl Downlink {
         };
         if let Some(Half::Stream(half)) = self.halves.get_mut(slot) {
             self.routes.clear(half.route.address, slot);
+            for network in &half.route.networks {
+                self.routes.clear_network(*network, slot);
+            }
             half.queue.clear(&mut self.tools.buffers);
             if half.state == State::Dead {
                 self.remove(slot);
@@ -278,6 +286,9 @@ impl Downlink {
     fn remove_stream(&mut self, slot: Slot, mut half: StreamHalf) {
         self.by_key.remove(&half.route.stream.key);
         self.routes.clear(half.route.address, slot);
+        for network in &half.route.networks {
+            self.routes.clear_network(*network, slot);
+        }
         self.leaving.stop(slot);
         half.queue.clear(&mut self.tools.buffers);
         let stream = &half.route.stream;

@@ -9,6 +9,7 @@ use causeway_proto::ip::filter::Filter;
 use causeway_proto::ip::fragment::Fragments;
 use causeway_proto::ip::icmp::{self, IcmpError};
 use causeway_proto::ip::{IpPacket, mss};
+use ipnet::Ipv4Net;
 
 use crate::dataplane::coalesce::Output;
 use crate::dataplane::counters::{Counter, Published, Tally};
@@ -23,6 +24,7 @@ use crate::os::vnet;
 pub(crate) struct Route {
     pub(crate) stream: Arc<Stream>,
     pub(crate) address: Ipv4Addr,
+    pub(crate) networks: Vec<Ipv4Net>,
     pub(crate) mtu: u16,
     pub(crate) mss: u16,
     pub(crate) filter: Option<Arc<Filter>>,

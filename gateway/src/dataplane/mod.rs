@@ -79,6 +79,8 @@ pub struct Config {
     pub gateway: Ipv4Addr,
     /// The pools, each from its first to its last address.
     pub pools: Vec<(Ipv4Addr, Ipv4Addr)>,
+    /// The networks in which those behind clients may lie; kept from clients as the pools are.
+    pub routed: Vec<Ipv4Net>,
     /// Destinations that no client may reach, beside those that none ever may.
     pub blocked: Vec<Ipv4Net>,
 }
@@ -121,12 +123,13 @@ impl DataPlane {
         let tun = Tun::new(device);
         let downlink = Arc::new(Mailbox::new()?);
         let down_counters = DownPublished::default();
-        let isolated = if config.isolate_clients {
-            config.pools.as_slice()
-        } else {
-            &[]
-        };
-        let gate = Arc::new(Gate::new(config.gateway, isolated, &config.blocked));
+        let mut isolated = Vec::new();
+        if config.isolate_clients {
+            isolated.clone_from(&config.pools);
+            let routed = config.routed.iter();
+            isolated.extend(routed.map(|network| (network.network(), network.broadcast())));
+        }
+        let gate = Arc::new(Gate::new(config.gateway, &isolated, &config.blocked));
         let mut plane = Self {
             tun: tun.clone(),
             downlink: downlink.clone(),
@@ -195,6 +198,7 @@ impl DataPlane {
     fn admit(&self, entrant: Entrant) -> Result<Attachment, AttachError> {
         let Entrant {
             address,
+            networks,
             mtu,
             filter,
             socket,
@@ -220,6 +224,7 @@ impl DataPlane {
         let route = Route {
             stream: stream.clone(),
             address,
+            networks: networks.clone(),
             mtu,
             mss,
             filter: filter.clone(),
@@ -230,6 +235,7 @@ impl DataPlane {
         let connection = Box::new(Connection {
             stream,
             address,
+            networks,
             mss,
             filter,
             call,

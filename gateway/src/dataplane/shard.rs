@@ -11,6 +11,7 @@ use std::time::Instant;
 use causeway_proto::ip::filter::Filter;
 use causeway_proto::terminate::TerminateCause;
 use causeway_proto::timer::Deadlines;
+use ipnet::Ipv4Net;
 use tokio::sync::oneshot;
 
 use crate::dataplane::coalesce::Storage;
@@ -44,6 +45,7 @@ pub(crate) enum UpCommand {
 pub(crate) struct Connection {
     pub(crate) stream: Arc<Stream>,
     pub(crate) address: Ipv4Addr,
+    pub(crate) networks: Vec<Ipv4Net>,
     pub(crate) mss: u16,
     pub(crate) filter: Option<Arc<Filter>>,
     pub(crate) call: Box<dyn Call>,
@@ -238,6 +240,7 @@ impl Uplink {
 
         let client = Client {
             address: connection.address,
+            networks: &connection.networks,
             mss: connection.mss,
             filter: connection.filter.as_deref(),
             activity: &connection.stream.activity,

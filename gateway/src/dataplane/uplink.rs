@@ -1,6 +1,6 @@
 //! Packets from the clients: checked, clamped, counted, gathered, written to the TUN.
 //!
-//! A packet passes when its source is the session's own address and its destination is one that clients may reach:
+//! A packet passes when its source is the session's own address, or in a network behind its client, and its destination is one that clients may reach:
 //! a single host, no other client (unless allowed), not the gateway's own services, and never the services that a
 //! cloud offers to the machine itself. The session's own filter comes after all that: it can only take away.
 
@@ -60,10 +60,16 @@ impl Gate {
         }
     }
 
-    /// Decides about a packet of the client that has `address`; an error says under what it is counted.
+    /// Decides about a packet of the client that has `address` and `networks`; an error says under what it is counted.
     #[inline]
-    pub(crate) fn check(&self, address: Ipv4Addr, packet: &IpPacket<'_>) -> Result<(), Counter> {
-        if packet.source() != address {
+    pub(crate) fn check(
+        &self,
+        address: Ipv4Addr,
+        networks: &[Ipv4Net],
+        packet: &IpPacket<'_>,
+    ) -> Result<(), Counter> {
+        let source = packet.source();
+        if source != address && !networks.iter().any(|network| network.contains(&source)) {
             return Err(Counter::SourceAddress);
         }
         packet.verify_header().map_err(|_| Counter::Malformed)?;
@@ -94,12 +100,13 @@ impl Gate {
         Ok(())
     }
 
-    /// Decides about `packet` of the client that has `address` and may send what `filter` allows; returns the length of
-    /// the packet without what stands behind it, or under what it is counted.
+    /// Decides about `packet` of the client that has `address` and `networks` and may send what `filter` allows; returns
+    /// the length of the packet without what stands behind it, or under what it is counted.
     #[inline]
     pub(crate) fn admit(
         &self,
         address: Ipv4Addr,
+        networks: &[Ipv4Net],
         filter: Option<&Filter>,
         packet: &[u8],
     ) -> Result<usize, Counter> {
@@ -110,7 +117,7 @@ impl Gate {
             | PacketError::Checksum
             | PacketError::Options => Counter::Malformed,
         })?;
-        self.check(address, &packet)?;
+        self.check(address, networks, &packet)?;
         if filter.is_some_and(|filter| !filter.allows(&packet)) {
             return Err(Counter::Filter);
         }
@@ -138,6 +145,7 @@ pub(crate) struct Inbound<'a, 't> {
 #[derive(Clone, Copy)]
 pub(crate) struct Client<'t> {
     pub(crate) address: Ipv4Addr,
+    pub(crate) networks: &'t [Ipv4Net],
     pub(crate) mss: u16,
     pub(crate) filter: Option<&'t Filter>,
     pub(crate) activity: &'t Activity,
@@ -163,9 +171,12 @@ impl<'a, 't> Inbound<'a, 't> {
     #[inline]
     pub(crate) fn deliver(&mut self, packet: &'a mut [u8]) {
         let Client {
-            address, filter, ..
+            address,
+            networks,
+            filter,
+            ..
         } = self.client;
-        let len = match self.gate.admit(address, filter, packet) {
+        let len = match self.gate.admit(address, networks, filter, packet) {
             Ok(len) => len,
             Err(counter) => {
                 self.coalescer.output().tally.add(counter, 1);

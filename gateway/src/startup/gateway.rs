@@ -22,10 +22,12 @@ use crate::front::{Door, Front, SstpConnection};
 use crate::observe::exporter::{Exporter, StatusPage};
 use crate::observe::health::{Component, Health, Status};
 use crate::observe::metrics::{self, Metrics};
+use crate::os::netlink::{self, Router};
 use crate::os::tun::Device;
 use crate::radius::{self, Transport};
 use crate::session::admission::Admission;
-use crate::session::pool::Pools;
+use crate::session::pool::{PoolConfig, Pools};
+use crate::session::routes::RouteBook;
 use crate::session::{SessionTable, State, lifetime};
 use crate::task::{self, Stop, StopHandle, Tasks};
 use crate::tunnel::sstp as driver;
@@ -110,12 +112,14 @@ impl Gateway {
             "session lifetimes",
             lifetime::run(Arc::clone(&table), changes, clock::coarse_ms),
         );
-        let admission = Arc::new(Admission::new(
+        let admission = Admission::new(
             Arc::clone(&authenticator),
             Arc::clone(&table),
             pools.clone(),
             translate::admission(config),
-        ));
+        );
+        let admission =
+            Arc::new(admission.with_routes(route_book(config, &mut tasks, stop.clone())));
         dynamic_authorization(config, dynauth, &admission, &mut tasks, &stop)?;
         let sstp = translate::sstp(config, |method| authenticator.supports(method));
         if let causeway_proto::ppp::RoleConfig::Server(server) = &sstp.machine.ppp.role
@@ -243,6 +247,26 @@ impl Gateway {
         // The threads are joined and the device is closed with the last handle.
         drop(self.data_plane);
     }
+}
+
+/// Makes the book of networks behind clients, and starts what tells the kernel of them.
+fn route_book(config: &Config, tasks: &mut Tasks, mut stop: Stop) -> RouteBook {
+    let allowed = config.radius.framed_routes.clone();
+    let addressing = config.addressing().filter(|_| !allowed.is_empty());
+    let router = addressing.map(|addressing| {
+        let (router, orders) = Router::new();
+        tasks.spawn("routes", async move {
+            tokio::select! {
+                () = netlink::run(orders, addressing.interface) => {}
+                // The TUN goes, and its routes with it.
+                () = stop.stopped() => {}
+            }
+        });
+        router
+    });
+    let pools = config.pools.all().flat_map(PoolConfig::networks).copied();
+    let servers = config.radius.servers.iter().map(|server| server.address);
+    RouteBook::new(allowed, pools.collect(), servers.collect(), router)
 }
 
 /// Builds whoever decides about log-ins.

@@ -140,6 +140,7 @@ fn authorization(user: Identity) -> Authorization {
         keys: None,
         address: FramedAddress::Pool,
         pool: None,
+        routes: Vec::new(),
         session_timeout: None,
         idle_timeout: None,
         interim: None,

@@ -33,6 +33,8 @@ pub struct Settings {
     pub nftables: &'static str,
     /// `gateway.user`; `None` stays root.
     pub user: Option<&'static str>,
+    /// More of `[radius]`.
+    pub radius: &'static str,
 }
 
 impl Default for Settings {
@@ -42,6 +44,7 @@ impl Default for Settings {
             radius_port: None,
             nftables: "off",
             user: None,
+            radius: "",
         }
     }
 }
@@ -249,7 +252,8 @@ fn configuration(lab: &Lab, settings: &Settings) -> String {
     let who = match settings.radius_port {
         None => format!("[users]\nfile = {:?}\n", private("users.toml", USERS)),
         Some(port) => format!(
-            "[radius]\nmessage_authenticator = \"if-present\"\n\n[[radius.servers]]\nname = \"freeradius\"\naddress = \"{GATEWAY}\"\nauth_port = {port}\nsecret_file = {:?}\n\n[radius.accounting]\nenabled = false\n",
+            "[radius]\nmessage_authenticator = \"if-present\"\n{}\n\n[[radius.servers]]\nname = \"freeradius\"\naddress = \"{GATEWAY}\"\nauth_port = {port}\nsecret_file = {:?}\n\n[radius.accounting]\nenabled = false\n",
+            settings.radius,
             private("radius.secret", "testing123\n")
         ),
     };

@@ -418,6 +418,7 @@ fn sockets_and_threads_must_fit() {
         gateway: super::rig::GATEWAY,
         pools: Vec::new(),
         blocked: Vec::new(),
+        routed: Vec::new(),
     };
     let refused = DataPlane::start_with(device, config, listeners).unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);

@@ -184,6 +184,7 @@ impl Client {
         let attachment = plane
             .admit(Entrant {
                 address,
+                networks: Vec::new(),
                 mtu: 1400,
                 filter,
                 socket,
@@ -269,6 +270,7 @@ pub(super) fn plane(offload: Offload) -> (DataPlane, Peer) {
         isolate_clients: true,
         gateway: GATEWAY,
         pools: vec![(Ipv4Addr::new(10, 8, 0, 2), Ipv4Addr::new(10, 8, 0, 99))],
+        routed: Vec::new(),
         blocked: Vec::new(),
     };
     (DataPlane::start(device, config).unwrap(), peer)
@@ -308,6 +310,8 @@ pub(super) fn call(address: Ipv4Addr) -> (sstp::Session, sstp::Client) {
         want_dns: false,
         request_wins: false,
         mtu: 1400,
+        supplicant: ppp::Supplicant::BuiltIn,
+        new_password: None,
         profile: ppp::Profile::Plain,
     });
     let config = sstp::Config {

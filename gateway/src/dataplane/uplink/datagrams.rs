@@ -348,7 +348,7 @@ impl Peers {
         }
         session.batch.heard = Heard::Data;
         let filter = session.filter.as_deref();
-        let len = match tools.gate.admit(session.address, filter, packet) {
+        let len = match tools.gate.admit(session.address, &[], filter, packet) {
             Ok(len) => len,
             Err(counter) => {
                 tools.tally.add(counter, 1);

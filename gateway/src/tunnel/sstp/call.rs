@@ -373,6 +373,7 @@ impl Call {
         let attached = self.driver.data_plane.attach_stream(StreamSession {
             id: self.id,
             address: network.address,
+            networks: std::mem::take(&mut seat.networks),
             mtu: network.mtu.min(self.machine.peer_mru()),
             filter: seat.filter.take(),
             socket,

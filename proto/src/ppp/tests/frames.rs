@@ -7,7 +7,7 @@ use crate::aaa::{AuthMethod, Identity};
 use crate::crypto::{Rng, SecretBytes};
 use crate::ppp::control::{self, Packet};
 use crate::ppp::frame::{self, Protocol};
-use crate::ppp::{ClientConfig, Config, Event, Link, Profile, ServerConfig};
+use crate::ppp::{ClientConfig, Config, Event, Link, Profile, ServerConfig, Supplicant};
 pub(super) use crate::timer::testing::start;
 use crate::wire::{Decode, Reader};
 
@@ -31,6 +31,8 @@ pub(super) fn client_config(auth: &[AuthMethod], profile: Profile) -> Config {
         want_dns: true,
         request_wins: profile == Profile::Windows,
         mtu: 1400,
+        supplicant: Supplicant::BuiltIn,
+        new_password: None,
         profile,
     })
 }

@@ -81,6 +81,7 @@ impl Site {
             gateway: GATEWAY,
             pools: vec![(Ipv4Addr::new(10, 8, 0, 2), Ipv4Addr::new(10, 8, 0, 99))],
             blocked: Vec::new(),
+            routed: Vec::new(),
         };
         let group = udp::listen(plan.listen.parse().unwrap(), plan.shards, plan.offloads).unwrap();
         if plan.refuse {
