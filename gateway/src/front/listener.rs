@@ -17,7 +17,7 @@ use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 use crate::front::budget::{Budget, Stage, Ticket};
-use crate::front::enrolment::{Ends, Enrolment};
+use crate::front::enrolment::Enrolment;
 use crate::front::health::{ProbeAnswer, probe_answer};
 use crate::front::pace::{Pace, Turn};
 use crate::front::proxy::{self, Header, ProxyError};
@@ -29,6 +29,8 @@ use crate::observe::health::Health;
 use crate::observe::labels::{AcceptFailure, HttpFailure, ProxyFailure, TlsFailure};
 use crate::os::tcp::AcceptError;
 use crate::task::Stop;
+
+mod enrol;
 
 /// What a connection that has not logged in may leave unsent.
 const BUFFER_LIMIT: usize = 8192;
@@ -326,31 +328,6 @@ impl Front {
             .is_ok_and(|sent| sent.is_ok())
         {
             self.linger(stream).await;
-        }
-    }
-
-    /// Lets the log-in of Mobility speak with the client, and closes.
-    async fn enrol(
-        &self,
-        enrolment: &Enrolment,
-        stream: TlsStream<TcpStream>,
-        read: Vec<u8>,
-        arrival: &Arrival,
-    ) {
-        let ends = Ends {
-            remote: arrival.remote,
-            local: arrival.local,
-            tls: match stream.get_ref().1.protocol_version() {
-                Some(rustls::ProtocolVersion::TLSv1_2) => "1.2",
-                _ => "1.3",
-            },
-        };
-        let count = |code| self.series.response(code);
-        let served = Box::pin(enrolment.serve(stream, read, ends, count)).await;
-        if let Some(mut stream) = served
-            && let Ok(Ok(())) = timeout(self.config.deadlines.answer, stream.shutdown()).await
-        {
-            self.linger(&mut stream).await;
         }
     }
 

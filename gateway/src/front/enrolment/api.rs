@@ -2,11 +2,11 @@
 
 use causeway_proto::aaa::Identity;
 use causeway_proto::crypto::SecretBytes;
+use causeway_proto::wireguard::PublicKey;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::http::Reply;
-use super::key::PublicKey;
 use super::logins::{LoginId, View, Wish};
 use super::profile::Profile;
 use super::reason::State;
@@ -182,7 +182,11 @@ pub(super) fn checked(
     if !(1..=MAX_PASSWORD).contains(&password.len()) {
         return Err(Fault::Password);
     }
-    let key = PublicKey::parse(public_key.trim()).ok_or(Fault::Key)?;
+    let key: PublicKey = public_key.trim().parse().map_err(|_| Fault::Key)?;
+    // With such a key everybody could open what is sealed for it.
+    if key.is_low_order() {
+        return Err(Fault::Key);
+    }
     let device = Device::new(device, key).ok_or(Fault::Device)?;
     Ok(Wish {
         user,
@@ -280,7 +284,10 @@ mod tests {
             body("alice", "x", "a\nPostUp = reboot", KEY),
             Err(Fault::Device)
         );
-        assert_eq!(body("alice", "x", "", "key"), Err(Fault::Key));
+        let zero = format!("{}=", "A".repeat(43));
+        for key in ["key", "", &zero, &KEY[1..]] {
+            assert_eq!(body("alice", "x", "", key), Err(Fault::Key));
+        }
     }
 
     #[test]

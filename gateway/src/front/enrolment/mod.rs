@@ -23,17 +23,13 @@ mod answer;
 mod api;
 mod form;
 mod http;
-mod key;
 mod logins;
 mod page;
 mod profile;
 mod reason;
 mod registrar;
-#[cfg(test)]
-mod tests;
 
 pub use http::Enrolment;
-pub use key::PublicKey;
 pub use logins::{Jobs, Logins, Settings};
 pub use profile::{Gateway, PRIVATE_KEY, Profile};
 pub use registrar::{Device, Enrolled, NotEnrolled, Registrar};

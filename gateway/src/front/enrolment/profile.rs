@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
+use causeway_proto::wireguard::PublicKey;
 use ipnet::Ipv4Net;
 use serde::{Serialize, Serializer};
 
@@ -14,8 +15,8 @@ pub const PRIVATE_KEY: &str = "PASTE-YOUR-PRIVATE-KEY-HERE";
 /// What the gateway tells every device.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Gateway {
-    /// Its public key, as `wg` prints it.
-    pub public_key: String,
+    /// Its public key.
+    pub public_key: PublicKey,
     /// Where clients reach it: host and port.
     pub endpoint: String,
     /// What is behind it; empty is everything.
@@ -66,8 +67,11 @@ impl Profile {
         let mut profile = Self {
             address: enrolled.address,
             prefix: 32,
-            server_public_key: gateway.public_key.clone(),
-            preshared_key: enrolled.preshared_key.clone(),
+            server_public_key: gateway.public_key.to_string(),
+            preshared_key: enrolled
+                .preshared_key
+                .as_ref()
+                .map(|key| key.expose_base64().as_str().to_owned()),
             endpoint: gateway.endpoint.clone(),
             allowed_ips,
             dns: enrolled.dns.clone(),
@@ -122,13 +126,14 @@ fn rfc_3339(time: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::key::PublicKey;
     use super::*;
 
     #[test]
     fn a_file_for_wg_quick_says_all_that_is_known() {
         let mut gateway = Gateway {
-            public_key: "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=".into(),
+            public_key: "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="
+                .parse()
+                .unwrap(),
             endpoint: "vpn.example.com:5008".into(),
             routes: vec![
                 "10.0.0.0/8".parse().unwrap(),
@@ -136,10 +141,14 @@ mod tests {
             ],
             keepalive: Duration::from_secs(25),
         };
-        let device = Device::new("alice's phone", PublicKey([7; 32])).unwrap();
+        let device = Device::new("alice's phone", PublicKey::from_bytes([7; 32])).unwrap();
         let enrolled = Enrolled {
             address: [10, 99, 0, 7].into(),
-            preshared_key: Some("FpCyhws9cxwWoV4xELtfJvjJN+zQVRPISllRWgeopVE=".into()),
+            preshared_key: Some(
+                "FpCyhws9cxwWoV4xELtfJvjJN+zQVRPISllRWgeopVE="
+                    .parse()
+                    .unwrap(),
+            ),
             dns: vec![[10, 0, 0, 10].into(), [10, 0, 0, 11].into()],
             mtu: 1400,
             expires: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)),

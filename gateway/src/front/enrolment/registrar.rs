@@ -5,8 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::SystemTime;
 
 use causeway_proto::aaa::{Authorization, RefuseReason};
-
-use super::key::PublicKey;
+use causeway_proto::wireguard::{PresharedKey, PublicKey};
 
 /// Whoever keeps the devices.
 pub trait Registrar: fmt::Debug + Send + Sync {
@@ -51,12 +50,12 @@ impl Device {
 }
 
 /// A device that may open tunnels.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Enrolled {
     /// Its inner address.
     pub address: Ipv4Addr,
-    /// A secret besides the keys, as `wg` prints it.
-    pub preshared_key: Option<String>,
+    /// A secret besides the keys.
+    pub preshared_key: Option<PresharedKey>,
     /// DNS servers.
     pub dns: Vec<Ipv4Addr>,
     /// The largest inner packet.

@@ -1,0 +1,6 @@
+//! The log-in of Mobility on a front door of its own, against a RADIUS server that does as it is told.
+
+mod api;
+mod bounds;
+mod forms;
+mod house;
