@@ -28,7 +28,7 @@ use super::table::{SessionGuard, SessionTable, TableError};
 
 mod vouch;
 
-pub use vouch::{Said, Vouched};
+pub use vouch::{Said, Terms, Vouched};
 
 /// What every grant is made of unless the authenticator says otherwise.
 #[derive(Clone, Debug)]

@@ -64,8 +64,6 @@ impl Registrar for Devices {
         Ok(Enrolled {
             address,
             preshared_key: Some(PSK.parse().unwrap()),
-            dns: vec![Ipv4Addr::new(10, 0, 0, 10)],
-            mtu: 1400,
             expires: Some(UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
         })
     }
@@ -329,7 +327,7 @@ fn pools() -> Pools {
 
 fn door_settings() -> admission::Settings {
     admission::Settings {
-        dns: Vec::new(),
+        dns: vec![Ipv4Addr::new(10, 0, 0, 10)],
         wins: Vec::new(),
         mtu: 1400,
         limits: Limits::default(),

@@ -19,7 +19,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::front::budget::Source;
-use crate::session::admission::{Admission, Said, Seat, Vouched};
+use crate::session::admission::{Admission, Said, Seat, Terms, Vouched};
 use crate::task::Stop;
 
 use super::profile::{Gateway, Profile};
@@ -367,8 +367,8 @@ impl Logins {
             let vouched;
             (seat, vouched) = step.await;
             match vouched {
-                Vouched::Accepted(enrolled) => {
-                    end = State::Accepted(self.profile(&device, &enrolled));
+                Vouched::Accepted(enrolled, terms) => {
+                    end = State::Accepted(self.profile(&device, &enrolled, terms));
                     break;
                 }
                 Vouched::Refused(refusal) => {
@@ -403,9 +403,14 @@ impl Logins {
         state.send_replace(end);
     }
 
-    fn profile(&self, device: &Device, enrolled: &Enrolled) -> Arc<Profile> {
+    fn profile(&self, device: &Device, enrolled: &Enrolled, terms: Terms) -> Arc<Profile> {
         info!(event = "enrolled", device = %device.key, inner.ip = %enrolled.address, "a device was enrolled");
-        Arc::new(Profile::new(&self.settings.gateway, device, enrolled))
+        Arc::new(Profile::new(
+            &self.settings.gateway,
+            device,
+            enrolled,
+            terms,
+        ))
     }
 
     /// Forgets answers that nobody fetched.
@@ -492,3 +497,7 @@ fn unix_now() -> u64 {
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
 }
+
+#[cfg(test)]
+#[path = "logins_tests.rs"]
+mod tests;

@@ -81,7 +81,7 @@
   }
 
   // Asks until the log-in is decided or a code is wanted. A question that breaks off is asked again: that repeats nothing.
-  async function follow(login) {
+  async function follow(login, secret) {
     let failures = 0;
     for (;;) {
       let answer = null;
@@ -96,17 +96,17 @@
       }
       if (answer.error) return fail(answer.error.message);
       if (answer.state === "refused") return fail(answer.message);
-      if (answer.state === "accepted") return accepted(answer);
+      if (answer.state === "accepted") return accepted(answer, secret);
       if (answer.state === "challenge") {
         byId("challenge-text").textContent = answer.message;
         byId("code").value = "";
-        byId("code-form").onsubmit = (event) => { event.preventDefault(); code(login); };
+        byId("code-form").onsubmit = (event) => { event.preventDefault(); code(login, secret); };
         return show("challenge");
       }
     }
   }
 
-  async function code(login) {
+  async function code(login, secret) {
     show("waiting");
     try {
       const answer = await ask(API + "/" + login + "/answer", { code: byId("code").value });
@@ -115,35 +115,36 @@
       show("challenge");
       return;
     }
-    follow(login);
+    follow(login, secret);
   }
 
   async function logIn() {
     const own = !wantsNew();
     byId("error").hidden = true;
+    // A key of one's own is known here in its public half only.
+    const secret = own ? null : pair.secret;
     const wish = {
       user: byId("user").value,
       password: byId("password").value,
       device: byId("device").value,
       public_key: own ? byId("public-key").value.trim() : pair.open,
     };
-    if (own) pair = null;
     since = Date.now();
     show("waiting");
     try {
       const answer = await ask(API, wish);
       if (answer.error) return fail(answer.error.message);
       byId("password").value = "";
-      follow(answer.login);
+      follow(answer.login, secret);
     } catch (error) {
       fail("The gateway cannot be reached. Check your network and log in again.");
     }
   }
 
-  function accepted(answer) {
+  function accepted(answer, secret) {
     let text = answer.profile;
-    if (pair) {
-      text = text.replace(PLACE, pair.secret);
+    if (secret) {
+      text = text.replace(PLACE, secret);
       byId("by-hand").hidden = true;
       byId("text-part").open = false;
       const cells = qr(new TextEncoder().encode(text));
@@ -151,10 +152,11 @@
         byId("qr").replaceChildren(picture(cells));
         byId("qr-part").hidden = false;
       }
-      pair = null;
     }
     byId("address").textContent = answer.address;
-    byId("expires").textContent = answer.expires ? new Date(answer.expires).toLocaleString() : "never";
+    if (answer.expires) {
+      byId("expires").textContent = "Log in again before " + new Date(answer.expires).toLocaleString() + ".";
+    }
     byId("profile").textContent = text;
     byId("download").href = URL.createObjectURL(new Blob([text], { type: "application/octet-stream" }));
     show("accepted");

@@ -81,8 +81,10 @@ pub(super) fn render(shown: Shown<'_>, csrf: &str) -> String {
         }
         Shown::Accepted { profile } => {
             values.push(("address", profile.address.to_string()));
-            let expires = profile.expires.as_deref().unwrap_or("never");
-            values.push(("expires", escaped(expires)));
+            if let Some(expires) = &profile.expires {
+                let time = expires.replace('T', " ").replace('Z', " UTC");
+                values.push(("expires", escaped(&format!("Log in again before {time}."))));
+            }
             values.push(("profile", escaped(&profile.profile)));
             values.push(("profile-url", percent_encoded(&profile.profile)));
             "show-accepted"

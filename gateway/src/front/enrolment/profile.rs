@@ -7,6 +7,8 @@ use causeway_proto::wireguard::PublicKey;
 use ipnet::Ipv4Net;
 use serde::{Serialize, Serializer};
 
+use crate::session::admission::Terms;
+
 use super::registrar::{Device, Enrolled};
 
 /// Stands where the private key belongs, which only the device knows.
@@ -58,7 +60,7 @@ pub struct Profile {
 impl Profile {
     /// Puts together what a device needs.
     #[must_use]
-    pub fn new(gateway: &Gateway, device: &Device, enrolled: &Enrolled) -> Self {
+    pub fn new(gateway: &Gateway, device: &Device, enrolled: &Enrolled, terms: Terms) -> Self {
         let allowed_ips = if gateway.routes.is_empty() {
             vec![Ipv4Net::default()]
         } else {
@@ -74,8 +76,8 @@ impl Profile {
                 .map(|key| key.expose_base64().as_str().to_owned()),
             endpoint: gateway.endpoint.clone(),
             allowed_ips,
-            dns: enrolled.dns.clone(),
-            mtu: enrolled.mtu,
+            dns: terms.dns,
+            mtu: terms.mtu,
             keepalive: gateway.keepalive.as_secs(),
             expires: enrolled.expires.map(rfc_3339),
             profile: String::new(),
@@ -149,11 +151,13 @@ mod tests {
                     .parse()
                     .unwrap(),
             ),
-            dns: vec![[10, 0, 0, 10].into(), [10, 0, 0, 11].into()],
-            mtu: 1400,
             expires: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
         };
-        let profile = Profile::new(&gateway, &device, &enrolled);
+        let terms = Terms {
+            dns: vec![[10, 0, 0, 10].into(), [10, 0, 0, 11].into()],
+            mtu: 1400,
+        };
+        let profile = Profile::new(&gateway, &device, &enrolled, terms.clone());
         assert_eq!(
             profile.profile,
             "# alice's phone\n[Interface]\nPrivateKey = PASTE-YOUR-PRIVATE-KEY-HERE\nAddress = 10.99.0.7/32\n\
@@ -167,11 +171,14 @@ mod tests {
         gateway.keepalive = Duration::ZERO;
         let bare = Enrolled {
             preshared_key: None,
-            dns: Vec::new(),
             expires: None,
             ..enrolled
         };
-        let text = Profile::new(&gateway, &device, &bare).profile;
+        let terms = Terms {
+            dns: Vec::new(),
+            ..terms
+        };
+        let text = Profile::new(&gateway, &device, &bare, terms).profile;
         assert!(text.contains("AllowedIPs = 0.0.0.0/0\n"));
         assert!(
             !text.contains("DNS") && !text.contains("Preshared") && !text.contains("Keepalive")

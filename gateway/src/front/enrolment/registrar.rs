@@ -56,10 +56,6 @@ pub struct Enrolled {
     pub address: Ipv4Addr,
     /// A secret besides the keys.
     pub preshared_key: Option<PresharedKey>,
-    /// DNS servers.
-    pub dns: Vec<Ipv4Addr>,
-    /// The largest inner packet.
-    pub mtu: u16,
     /// When it has to log in again; `None` is never.
     pub expires: Option<SystemTime>,
 }

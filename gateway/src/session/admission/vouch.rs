@@ -1,5 +1,6 @@
 //! A log-in that opens no session: it says who somebody is, and something else is made of that.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,7 +9,7 @@ use causeway_proto::aaa::{
 };
 use tracing::{debug, info};
 
-use super::{Admission, End, Seat, count, filter, limits};
+use super::{Admission, End, Seat, count, filter, first_two, limits, mtu};
 
 /// What a client says in one step of a log-in.
 #[derive(Debug)]
@@ -24,11 +25,20 @@ pub struct Said {
 #[must_use]
 pub enum Vouched<T> {
     /// The user is who it says, and this was made of it.
-    Accepted(T),
+    Accepted(T, Terms),
     /// Answer this first.
     Challenge(Challenge),
     /// Stay out.
     Refused(Refusal),
+}
+
+/// What sessions of a user have, as far as it is known before there is one.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Terms {
+    /// At most two DNS servers.
+    pub dns: Vec<Ipv4Addr>,
+    /// The largest inner packet.
+    pub mtu: u16,
 }
 
 impl Admission {
@@ -68,11 +78,12 @@ impl Admission {
         let rejection = asked.rejection();
         let vouched = match asked.verdict {
             Some(Verdict::Accept(authorization)) => {
-                match self
-                    .checked(&authorization)
-                    .and_then(|()| then(&authorization).map_err(Refusal::new))
-                {
-                    Ok(made) => Vouched::Accepted(made),
+                let made = self.terms(&authorization).and_then(|terms| {
+                    let made = then(&authorization).map_err(Refusal::new)?;
+                    Ok((made, terms))
+                });
+                match made {
+                    Ok((made, terms)) => Vouched::Accepted(made, terms),
                     Err(refusal) => Vouched::Refused(refusal),
                 }
             }
@@ -86,7 +97,7 @@ impl Admission {
             )),
         };
         let end = match &vouched {
-            Vouched::Accepted(_) => End::Accepted,
+            Vouched::Accepted(..) => End::Accepted,
             Vouched::Challenge(_) => End::Open,
             Vouched::Refused(refusal) => End::Refused(refusal.reason),
         };
@@ -97,7 +108,7 @@ impl Admission {
             asked.elapsed,
         );
         match &vouched {
-            Vouched::Accepted(_) => {
+            Vouched::Accepted(..) => {
                 info!(event = "auth_result", protocol = applicant.tunnel.as_str(), user.name = %user.display(), method = method.as_str(),
                     radius.server = server, radius.result = result, radius.duration_ms = duration, "log-in accepted");
             }
@@ -114,10 +125,14 @@ impl Admission {
         (seat, vouched)
     }
 
-    /// Checks what sessions of this user could never be opened with.
-    fn checked(&self, authorization: &Authorization) -> Result<(), Refusal> {
+    /// Says what sessions of this user have, unless none could ever be opened.
+    fn terms(&self, authorization: &Authorization) -> Result<Terms, Refusal> {
         let settings = self.settings.load();
         filter(&settings, authorization)?;
-        limits(&settings, authorization).map(|_| ())
+        limits(&settings, authorization)?;
+        Ok(Terms {
+            dns: first_two(&authorization.dns, &settings.dns),
+            mtu: mtu(&settings, authorization)?,
+        })
     }
 }
