@@ -26,11 +26,7 @@ const CARRIER: (&str, Values) = ("protocol", Values::Words(&["sstp", "mobility"]
 const DIRECTION: (&str, Values) = ("direction", Values::Words(&["rx", "tx"]));
 const SERVER: (&str, Values) = ("server", Values::Servers);
 const KIND: (&str, Values) = ("kind", Values::Words(&["auth", "acct"]));
-const AUTH: Labels = Labels::Every(&[
-    PROTOCOL,
-    ("method", Values::Listed(methods)),
-    ("outcome", Values::Listed(outcomes)),
-]);
+const AUTH: Labels = Labels::Rows(&["protocol", "method", "outcome"], log_ins);
 
 /// How RADIUS requests end (the verdicts that the log explains).
 const RADIUS_RESULTS: Values = Values::Listed(radius_results);
@@ -185,10 +181,7 @@ pub const TABLE: &[Metric] = &[
     gauge(
         "causeway_sessions",
         "Sessions by protocol and state.",
-        Labels::Every(&[
-            PROTOCOL,
-            ("state", Values::Words(&["authenticating", "up"])),
-        ]),
+        Labels::Every(&[CARRIER, ("state", Values::Words(&["authenticating", "up"]))]),
     ),
     gauge(
         "causeway_session_limit",
@@ -452,9 +445,9 @@ fn setup_failures() -> Vec<Vec<&'static str>> {
     ppp.sort_unstable();
     ppp.dedup();
     let ppp = ppp.into_iter().map(|reason| vec!["sstp", "ppp", reason]);
-    let auth = RefuseReason::ALL
-        .iter()
-        .map(|reason| vec!["sstp", "auth", reason.as_str()]);
+    let auth = RefuseReason::ALL.iter().flat_map(|reason| {
+        ["sstp", "mobility"].map(|protocol| vec![protocol, "auth", reason.as_str()])
+    });
     proxy
         .chain(tls)
         .chain(http)
@@ -463,16 +456,18 @@ fn setup_failures() -> Vec<Vec<&'static str>> {
         .collect()
 }
 
-fn methods() -> Vec<&'static str> {
-    AuthMethod::ALL
-        .iter()
-        .map(|method| method.as_str())
-        .collect()
-}
-
-fn outcomes() -> Vec<&'static str> {
+/// SSTP knows every method, the page and the API of Mobility a password.
+fn log_ins() -> Vec<Vec<&'static str>> {
+    let methods = AuthMethod::ALL.iter().map(|method| ("sstp", *method));
+    let methods = methods.chain([("mobility", AuthMethod::Pap)]);
     let refusals = RefuseReason::ALL.iter().map(|reason| reason.as_str());
-    ["accept"].into_iter().chain(refusals).collect()
+    let outcomes: Vec<_> = ["accept"].into_iter().chain(refusals).collect();
+    methods
+        .flat_map(|(protocol, method)| {
+            let row = move |outcome: &&'static str| vec![protocol, method.as_str(), *outcome];
+            outcomes.iter().map(row).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 fn radius_results() -> Vec<&'static str> {
