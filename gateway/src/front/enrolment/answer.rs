@@ -83,17 +83,9 @@ impl Enrolment {
         ends: Ends,
     ) -> Reply {
         let route = Route::of(parts.uri.path());
-        match route {
-            Route::Nowhere => return Reply::text(StatusCode::NOT_FOUND, "not found\n"),
-            Route::ApiNowhere => return Fault::NotFound.json(),
-            _ if !route
-                .methods()
-                .split(", ")
-                .any(|method| parts.method == *method) =>
-            {
-                return Reply::not_allowed(route.methods());
-            }
-            _ => {}
+        let mut methods = route.methods().split(", ");
+        if !route.methods().is_empty() && !methods.any(|method| parts.method == *method) {
+            return Reply::not_allowed(route.methods());
         }
         let body = match body {
             Ok(body) => body,
@@ -103,9 +95,10 @@ impl Enrolment {
                     BodyError::TooSlow => Fault::TooSlow,
                     BodyError::Broken => Fault::Body,
                 };
-                return match route {
-                    Route::Login | Route::Answer => page_fault(parts, fault),
-                    _ => fault.json(),
+                return if matches!(route, Route::Login | Route::Answer) {
+                    page_fault(parts, fault)
+                } else {
+                    fault.json()
                 };
             }
         };
@@ -120,7 +113,8 @@ impl Enrolment {
             Route::ApiLogin => self.api_login(parts, &body, ends),
             Route::ApiView(id) => self.api_view(parts, id).await,
             Route::ApiAnswer(id) => self.api_answer(parts, &body, id),
-            Route::Nowhere | Route::ApiNowhere => Fault::NotFound.json(),
+            Route::Nowhere => Reply::text(StatusCode::NOT_FOUND, "not found\n"),
+            Route::ApiNowhere => Fault::NotFound.json(),
         }
     }
 

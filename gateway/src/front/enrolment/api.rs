@@ -123,7 +123,8 @@ impl Fault {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// Has a password in it, so it cannot be shown.
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LoginBody {
     user: String,
@@ -133,7 +134,7 @@ struct LoginBody {
     public_key: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AnswerBody {
     code: String,

@@ -251,13 +251,11 @@ impl Logins {
             state,
             codes,
         };
-        match self.jobs.send(job) {
-            Ok(()) => Ok(id),
-            Err(_) => {
-                self.book().remove(&id);
-                Err(Reason::Draining)
-            }
+        if self.jobs.send(job).is_err() {
+            self.book().remove(&id);
+            return Err(Reason::Draining);
         }
+        Ok(id)
     }
 
     /// Returns how far a log-in is; what is final is given once.
