@@ -18,6 +18,6 @@ pub mod table;
 pub const MAX_SESSION_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
 
 pub use command::{Commands, SessionCommand};
-pub use pool::{AddressPool, Lease, LeaseError, PoolConfig, PoolConfigError, PoolUsage, Pools};
+pub use pool::{AddressPool, Lease, LeaseError, Pin, PoolConfig, PoolConfigError, PoolUsage, Pools};
 pub use record::{Admitted, Facts, LimitChange, Session, SessionView, State};
 pub use table::{Changes, SessionGuard, SessionTable, TableError, TableLimits};

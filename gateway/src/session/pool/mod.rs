@@ -53,7 +53,7 @@ pub struct PoolUsage {
     pub used: u64,
     /// Free for anybody.
     pub free: u64,
-    /// Free, but kept for the client that had it.
+    /// Free, but kept for the client that had it, or pinned by a device that has no session.
     pub reserved: u64,
 }
 
@@ -116,21 +116,48 @@ impl AddressPool {
         device: Option<&str>,
         want: Option<Ipv4Addr>,
     ) -> Result<Lease, LeaseError> {
-        let holder = Holder::new(user, device);
-        let now = (self.clock)();
-        let mut ledger = self.ledger();
-        let taken = match want {
-            Some(address) if self.config.refuses(address) => Err(LeaseError::Unusable(address)),
-            Some(address) => ledger.take_fixed(now, holder, address),
-            None => ledger.take(now, holder),
-        };
-        let usage = ledger.usage(now);
-        drop(ledger);
-        if taken == Err(LeaseError::Exhausted) {
-            self.gauges.exhausted.increment(1);
-        }
-        self.gauges.show(usage);
-        taken.map(|address| Lease {
+        let address = self.change(|ledger, now| {
+            let holder = Holder::new(user, device);
+            match want {
+                Some(address) if self.config.refuses(address) => Err(LeaseError::Unusable(address)),
+                Some(address) => ledger.take_fixed(now, holder, address),
+                None => ledger.take(now, holder),
+            }
+        })?;
+        Ok(Lease {
+            pool: Arc::clone(self),
+            address,
+        })
+    }
+
+    /// Keeps an address for a device, `want` if one is named, whether the device has a session or not.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::lease`].
+    pub fn pin(
+        self: &Arc<Self>,
+        user: &Identity,
+        device: &str,
+        want: Option<Ipv4Addr>,
+    ) -> Result<Pin, LeaseError> {
+        let address = self.change(|ledger, now| {
+            let holder = Holder::new(user, Some(device));
+            let address = match want {
+                Some(address) if self.config.refuses(address) => {
+                    return Err(LeaseError::Unusable(address));
+                }
+                // Two devices have two addresses, even those of one user.
+                Some(address) if ledger.is_pinned(address) => {
+                    return Err(LeaseError::Taken(address));
+                }
+                Some(address) => ledger.take_fixed(now, holder, address)?,
+                None => ledger.take(now, holder)?,
+            };
+            ledger.pin(address);
+            Ok(address)
+        })?;
+        Ok(Pin {
             pool: Arc::clone(self),
             address,
         })
@@ -149,10 +176,27 @@ impl AddressPool {
         &self.config
     }
 
-    fn give_back(&self, address: Ipv4Addr) {
+    /// Changes the books, and shows what they say then.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Ledger, Instant) -> Result<T, LeaseError>,
+    ) -> Result<T, LeaseError> {
         let now = (self.clock)();
         let mut ledger = self.ledger();
-        ledger.give_back(now, address);
+        let outcome = change(&mut ledger, now);
+        let usage = ledger.usage(now);
+        drop(ledger);
+        if matches!(outcome, Err(LeaseError::Exhausted)) {
+            self.gauges.exhausted.increment(1);
+        }
+        self.gauges.show(usage);
+        outcome
+    }
+
+    fn give_back(&self, address: Ipv4Addr, give: impl FnOnce(&mut Ledger, Instant, Ipv4Addr)) {
+        let now = (self.clock)();
+        let mut ledger = self.ledger();
+        give(&mut ledger, now, address);
         let usage = ledger.usage(now);
         drop(ledger);
         self.gauges.show(usage);
@@ -214,6 +258,49 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.pool.give_back(self.address);
+        self.pool.give_back(self.address, Ledger::give_back);
+    }
+}
+
+/// An address that is kept for a device; when dropped, it returns to its pool as soon as no session has it.
+#[derive(Debug)]
+#[must_use]
+pub struct Pin {
+    pool: Arc<AddressPool>,
+    address: Ipv4Addr,
+}
+
+impl Pin {
+    /// Returns the device's address.
+    #[must_use]
+    pub const fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// Returns the name of the pool.
+    #[must_use]
+    pub fn pool(&self) -> &str {
+        self.pool.config.name()
+    }
+
+    /// Lends the address to a session.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError::Taken`] when another session has it.
+    pub fn lease(&self) -> Result<Lease, LeaseError> {
+        let address = self
+            .pool
+            .change(|ledger, _| ledger.take_pinned(self.address))?;
+        Ok(Lease {
+            pool: Arc::clone(&self.pool),
+            address,
+        })
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.pool.give_back(self.address, Ledger::unpin);
     }
 }
