@@ -85,6 +85,8 @@ pub fn call() -> sstp::Session {
         want_dns: false,
         request_wins: false,
         mtu: 1400,
+        supplicant: ppp::Supplicant::BuiltIn,
+        new_password: None,
         profile: ppp::Profile::Plain,
     });
     let config = sstp::Config {

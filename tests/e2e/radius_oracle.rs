@@ -8,6 +8,7 @@ use causeway_proto::radius::authenticator::{MessageAuthenticator, verify_reply};
 use causeway_proto::radius::hidden::reveal_password;
 use causeway_proto::radius::{AttributeType, Code, Packet};
 use causeway_proto::wire::Decode;
+use harness::radius_capture::{check, parse};
 use radius::core::code::Code as OracleCode;
 use radius::core::packet::Packet as Oracle;
 use radius::core::{rfc2865, rfc2869};
@@ -16,16 +17,14 @@ const SECRET: &[u8] = b"a shared secret";
 
 fn applicant() -> Applicant {
     Applicant {
-        tunnel: TunnelKind::Sstp,
-        remote: "198.51.100.7:50123".parse().unwrap(),
-        local: "203.0.113.4:443".parse().unwrap(),
-        session: "0a2b3c4d".into(),
         nas_port: 7,
-        correlation: None,
-        ras_client_version: None,
-        ras_client_name: None,
-        connect_info: None,
         mtu: 1300,
+        ..Applicant::new(
+            TunnelKind::Sstp,
+            "198.51.100.7:50123".parse().unwrap(),
+            "203.0.113.4:443".parse().unwrap(),
+            "0a2b3c4d".into(),
+        )
     }
 }
 
@@ -161,4 +160,22 @@ fn the_oracle_finds_our_reply_authentic() {
     let reply = sign_reply(Code::ACCESS_ACCEPT, 77, octets, &[9; 16], SECRET).unwrap();
     assert!(Oracle::is_authentic_response(&reply, &bytes, SECRET));
     assert!(!Oracle::is_authentic_response(&reply, &bytes, b"another"));
+}
+
+/// Recorded by `what_eapol_test_and_radclient_send_is_read_by_ours` of the interop tests.
+#[test]
+fn we_read_what_eapol_test_radclient_and_freeradius_sent() {
+    let text = include_str!("../vectors/radius.txt");
+    let (_, at) = text.lines().next().unwrap().rsplit_once(' ').unwrap();
+    let datagrams = parse(text);
+    let seen = check(&datagrams, b"testing123", at.parse().unwrap());
+    // PEAP and EAP-MSCHAPv2 with their rounds, four log-ins by radclient, Status-Server, two reports, RFC 5176.
+    assert!(seen[&1] >= 15 && seen[&11] >= 10, "{seen:?}");
+    assert_eq!((seen[&12], seen[&4], seen[&5]), (1, 2, 2), "{seen:?}");
+    assert_eq!((seen[&40], seen[&43]), (1, 1), "{seen:?}");
+    for who in ["eapol_test", "radclient", "freeradius"] {
+        assert!(datagrams.iter().any(|datagram| datagram.from == who));
+    }
+    let other = std::panic::catch_unwind(|| check(&datagrams, b"another secret", 0));
+    assert!(other.is_err(), "any secret is good");
 }

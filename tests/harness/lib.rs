@@ -2,4 +2,5 @@
 
 pub mod accounting_server;
 pub mod lab;
+pub mod radius_capture;
 pub mod radius_server;

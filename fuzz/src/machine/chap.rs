@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use causeway_proto::aaa::{AuthMethod, Credentials, Decision, Identity};
 use causeway_proto::crypto::Rng;
-use causeway_proto::ppp::{ClientConfig, Config, Event, Link, Profile, ServerConfig};
+use causeway_proto::ppp::{ClientConfig, Config, Event, Link, Profile, ServerConfig, Supplicant};
 
 use super::authority::{PASSWORD, USER, decide};
 use crate::Program;
@@ -65,6 +65,8 @@ impl World {
             want_dns: false,
             request_wins: false,
             mtu: 1400,
+            supplicant: Supplicant::BuiltIn,
+            new_password: None,
             profile: Profile::Plain,
         });
         Self {
@@ -186,6 +188,7 @@ impl World {
                 Event::Authenticated { .. } | Event::NetworkUp(_) => {
                     assert!(self.admitted, "let in by nobody");
                 }
+                Event::Eap(packet) => panic!("a server has no supplicant for {packet:?}"),
                 Event::Down(_) => self.ended = true,
             }
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use causeway_proto::aaa::{AuthMethod, Credentials, Decision, Identity};
 use causeway_proto::crypto::Rng;
-use causeway_proto::ppp::{ClientConfig, Config, Event, Link, Profile, ServerConfig};
+use causeway_proto::ppp::{ClientConfig, Config, Event, Link, Profile, ServerConfig, Supplicant};
 use causeway_proto::terminate::TerminateCause;
 
 use super::authority::{PASSWORD, USER, decide};
@@ -67,6 +67,8 @@ impl World {
             want_dns: true,
             request_wins: true,
             mtu: 1400,
+            supplicant: Supplicant::BuiltIn,
+            new_password: None,
             profile,
         });
         let now = Instant::now();
@@ -214,6 +216,7 @@ impl World {
                 Event::Authenticated { .. } | Event::NetworkUp(_) => {
                     assert!(self.admitted, "let in by nobody");
                 }
+                Event::Eap(packet) => panic!("a server has no supplicant for {packet:?}"),
                 Event::Down(_) => self.server.down = true,
             }
         }

@@ -117,6 +117,8 @@ impl World {
                 want_dns: true,
                 request_wins: false,
                 mtu: 1400,
+                supplicant: ppp::Supplicant::BuiltIn,
+                new_password: None,
                 profile: [
                     ppp::Profile::Plain,
                     ppp::Profile::Windows,

@@ -234,6 +234,7 @@ impl User {
                 .address
                 .map_or(FramedAddress::Pool, FramedAddress::Fixed),
             pool: self.pool.clone(),
+            routes: Vec::new(),
             session_timeout: None,
             idle_timeout: None,
             interim: None,

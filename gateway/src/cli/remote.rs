@@ -408,6 +408,7 @@ fn show_session(session: &Session, out: &mut Output<'_>) {
         ("crypto binding", or_none(&session.hash_protocol)),
         ("packing", or_none(&session.packing)),
         ("filter", or_none(&session.filter)),
+        ("networks", session.networks.join(", ")),
         ("correlation", or_none(&session.correlation)),
     ];
     let rows: Vec<Vec<String>> = rows

@@ -4,7 +4,6 @@
 //! things work, not to be fast: each packet is a message of its own.
 
 mod ping;
-mod trust;
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,7 +26,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-pub use trust::Trust;
+pub use crate::trust::Trust;
 
 /// What is read of the connection at once: a TLS record.
 const CHUNK: usize = 16 * 1024;
@@ -78,6 +77,8 @@ impl Options {
                 want_dns: true,
                 request_wins: false,
                 mtu: 1400,
+                supplicant: ppp::Supplicant::BuiltIn,
+                new_password: None,
                 profile: ppp::Profile::Windows,
             }),
             faults: Faults::default(),
@@ -308,7 +309,7 @@ impl Tunnel {
         while let Some(event) = self.machine.poll_event() {
             match event {
                 ClientEvent::Up(network) => return Ok(Turn::Up(network)),
-                ClientEvent::AuthenticateDone => {}
+                ClientEvent::AuthenticateDone | ClientEvent::Eap(_) => {}
                 ClientEvent::Down { cause, reason } => self.ending = Some((cause, reason)),
                 ClientEvent::Close => {
                     // The gateway may be gone already.

@@ -23,8 +23,22 @@ impl Tunnel {
     ///
     /// When the call has ended, or nothing came back in several tries.
     pub async fn ping(&mut self, to: Ipv4Addr, payload: usize) -> Result<Duration, ClientError> {
+        self.ping_from(self.network().address, to, payload).await
+    }
+
+    /// Pings as [`Tunnel::ping`] does, for a host behind the client.
+    ///
+    /// # Errors
+    ///
+    /// When the call has ended, or nothing came back in several tries.
+    pub async fn ping_from(
+        &mut self,
+        from: Ipv4Addr,
+        to: Ipv4Addr,
+        payload: usize,
+    ) -> Result<Duration, ClientError> {
         for sequence in 0..TRIES {
-            let packet = echo_request(self.network().address, to, sequence, payload);
+            let packet = echo_request(from, to, sequence, payload);
             let sent = Instant::now();
             self.send(&packet).await?;
             let answered = tokio::time::timeout(WAIT, async {

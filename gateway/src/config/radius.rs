@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use causeway_proto::aaa::Identity;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use crate::os::credentials::SecretRef;
 
 use super::report::Report;
-use super::value::{Net, Text, Time};
+use super::value::{Net, Net4, Text, Time};
 
 mod servers;
 
@@ -30,6 +30,7 @@ pub(super) struct File {
     dead_time: Text<Time>,
     message_authenticator: MessageAuthenticator,
     framed_ip: bool,
+    framed_routes: Vec<Text<Net4>>,
     class_in_accounting: bool,
     attributes_to_log: Vec<String>,
     duplicate_logins: DuplicateLogins,
@@ -125,6 +126,7 @@ impl Default for File {
             dead_time: Time::seconds(60),
             message_authenticator: MessageAuthenticator::Require,
             framed_ip: true,
+            framed_routes: Vec::new(),
             class_in_accounting: true,
             attributes_to_log: ["Class", "Filter-Id", "Reply-Message"]
                 .map(str::to_owned)
@@ -191,6 +193,8 @@ pub struct Radius {
     pub message_authenticator: MessageAuthenticator,
     /// Whether Framed-IP-Address wins over the pool.
     pub framed_ip: bool,
+    /// In which networks Framed-Route may name one behind a client; none means that it is left alone.
+    pub framed_routes: Vec<Ipv4Net>,
     /// Whether Class goes into accounting.
     pub class_in_accounting: bool,
     /// Attributes of the reply that the log shows.
@@ -250,6 +254,7 @@ pub(super) fn check(file: File, report: &mut Report) -> Radius {
         dead_time,
         message_authenticator,
         framed_ip,
+        framed_routes,
         class_in_accounting,
         attributes_to_log,
         duplicate_logins: DuplicateLogins { policy, window },
@@ -306,6 +311,7 @@ pub(super) fn check(file: File, report: &mut Report) -> Radius {
         dead_time: dead_time.duration(),
         message_authenticator,
         framed_ip,
+        framed_routes: framed_routes.iter().map(|text| text.0.0.trunc()).collect(),
         class_in_accounting,
         attributes_to_log,
         duplicate_logins: (policy, window.duration()),

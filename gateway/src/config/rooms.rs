@@ -41,6 +41,7 @@ impl Config {
             isolate_clients: self.network.isolate_clients,
             gateway: self.pools.gateway,
             pools: self.pools.all().flat_map(PoolConfig::ranges).collect(),
+            routed: self.radius.framed_routes.clone(),
             blocked: self.network.blocked.clone(),
         }
     }

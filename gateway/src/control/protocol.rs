@@ -267,6 +267,9 @@ pub struct Session {
     /// The name of the filter in force.
     #[serde(default)]
     pub filter: Option<String>,
+    /// The networks behind the client.
+    #[serde(default)]
+    pub networks: Vec<String>,
 }
 
 /// What a reload did.
@@ -324,6 +327,7 @@ impl From<&SessionView> for Session {
             hash_protocol: view.facts.hash_protocol.map(str::to_owned),
             packing: view.facts.packing.map(str::to_owned),
             filter: view.facts.filter.clone(),
+            networks: view.facts.networks.clone(),
         }
     }
 }

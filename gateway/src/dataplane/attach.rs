@@ -1,5 +1,7 @@
 //! How a session enters the packet path, and what holds it there.
 
+pub(crate) mod datagram;
+
 use std::io;
 use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use causeway_proto::activity::Activity;
 use causeway_proto::ip::filter::Filter;
 use causeway_proto::sstp::Session;
 use causeway_proto::terminate::TerminateCause;
+use ipnet::Ipv4Net;
 use rustls::ServerConnection;
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -24,6 +27,8 @@ pub struct StreamSession {
     pub id: SessionId,
     /// The address that the client has.
     pub address: Ipv4Addr,
+    /// The networks behind the client, whose addresses it may use as well.
+    pub networks: Vec<Ipv4Net>,
     /// The largest inner packet.
     pub mtu: u16,
     /// The connection.
@@ -47,6 +52,7 @@ pub struct StreamSession {
 /// A connection as the threads take it, whatever machine is behind it.
 pub(crate) struct Entrant {
     pub(crate) address: Ipv4Addr,
+    pub(crate) networks: Vec<Ipv4Net>,
     pub(crate) mtu: u16,
     pub(crate) filter: Option<Arc<Filter>>,
     pub(crate) socket: TcpStream,
@@ -62,6 +68,7 @@ impl From<StreamSession> for Entrant {
     fn from(session: StreamSession) -> Self {
         Self {
             address: session.address,
+            networks: session.networks,
             mtu: session.mtu,
             filter: session.filter,
             socket: session.socket,
@@ -81,6 +88,9 @@ pub enum AttachError {
     /// The threads have more to do than they can.
     #[error("the packet path has too many sessions waiting to be taken")]
     Busy,
+    /// There is no such shard.
+    #[error("the packet path has no shard {0}")]
+    Shard(u8),
     /// The socket refused an option.
     #[error("the socket cannot be set up")]
     Socket(#[from] io::Error),

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use ipnet::Ipv4Net;
+
 /// A place in a table of sessions; its own thread hands it out.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Slot(u32);
@@ -85,6 +87,8 @@ pub struct Routes {
     ranges: Vec<Range>,
     /// Addresses outside of the pools, such as fixed ones from RADIUS.
     others: BTreeMap<u32, Slot>,
+    /// Networks behind clients by their first address, with the last one; none overlaps another.
+    networks: BTreeMap<u32, (u32, Slot)>,
 }
 
 #[derive(Debug)]
@@ -114,6 +118,7 @@ impl Routes {
         Self {
             ranges,
             others: BTreeMap::new(),
+            networks: BTreeMap::new(),
         }
     }
 
@@ -128,7 +133,29 @@ impl Routes {
                 return (*number != Slot::NONE).then_some(Slot(*number));
             }
         }
-        self.others.get(&address).copied()
+        self.others.get(&address).copied().or_else(|| {
+            let (_, (last, slot)) = self.networks.range(..=address).next_back()?;
+            (address <= *last).then_some(*slot)
+        })
+    }
+
+    /// Gives a network to `slot`; a former owner has it no longer.
+    pub fn set_network(&mut self, network: Ipv4Net, slot: Slot) {
+        let last = network.broadcast().to_bits();
+        self.networks
+            .insert(network.network().to_bits(), (last, slot));
+    }
+
+    /// Takes a network away from `slot`, unless another one has it by now.
+    pub fn clear_network(&mut self, network: Ipv4Net, slot: Slot) {
+        let first = network.network().to_bits();
+        if self
+            .networks
+            .get(&first)
+            .is_some_and(|(_, owner)| *owner == slot)
+        {
+            self.networks.remove(&first);
+        }
     }
 
     /// Gives `address` to `slot`; a former owner has it no longer.
@@ -187,6 +214,32 @@ mod tests {
         let slot = routes.get(outside).unwrap();
         routes.clear(outside, slot);
         assert_eq!(routes.get(outside), None);
+    }
+
+    #[test]
+    fn networks_are_found_by_each_of_their_addresses() {
+        let net = |text: &str| -> Ipv4Net { text.parse().unwrap() };
+        let mut table = Table::default();
+        let mut routes = Routes::new(&[(ip(10), ip(20))]);
+        let (a, b) = (table.insert("a"), table.insert("b"));
+        routes.set_network(net("192.168.7.0/24"), a);
+        routes.set_network(net("192.168.9.0/30"), b);
+        let get = |routes: &Routes, text: &str| routes.get(text.parse().unwrap());
+        for (address, slot) in [
+            ("192.168.7.0", Some(a)),
+            ("192.168.7.255", Some(a)),
+            ("192.168.9.3", Some(b)),
+            ("192.168.9.4", None),
+            ("192.168.8.1", None),
+            ("192.168.6.255", None),
+            ("10.8.0.10", None),
+        ] {
+            assert_eq!(get(&routes, address), slot, "{address}");
+        }
+        routes.clear_network(net("192.168.7.0/24"), b);
+        assert_eq!(get(&routes, "192.168.7.7"), Some(a));
+        routes.clear_network(net("192.168.7.0/24"), a);
+        assert_eq!(get(&routes, "192.168.7.7"), None);
     }
 
     #[test]

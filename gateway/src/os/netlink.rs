@@ -2,6 +2,8 @@
 //!
 //! Nothing here needs undoing: what belongs to a device disappears with the device.
 
+mod router;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -9,6 +11,8 @@ use ipnet::Ipv4Net;
 use rtnetlink::packet_route::route::RouteScope;
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use thiserror::Error;
+
+pub use router::{Orders, Router, own_networks, run};
 
 /// What a TUN needs to carry the pools.
 #[derive(Clone, Debug, Eq, PartialEq)]

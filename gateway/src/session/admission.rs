@@ -1,7 +1,7 @@
 //! The one door: limits, authentication, address, table, in that order, cheap refusals first.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use causeway_proto::aaa::{
 };
 use causeway_proto::activity::Activity;
 use causeway_proto::ip::filter::Filter;
+use ipnet::Ipv4Net;
 use ring::rand::{SecureRandom, SystemRandom};
 use tracing::{debug, info, warn};
 
@@ -22,6 +23,7 @@ use crate::ids::SessionId;
 use super::command::Commands;
 use super::pool::{Lease, LeaseError, Pools};
 use super::record::{Admitted, Session};
+use super::routes::{RouteBook, RouteError};
 use super::table::{SessionGuard, SessionTable, TableError};
 
 /// What every grant is made of unless the authenticator says otherwise.
@@ -50,6 +52,7 @@ pub struct Admission {
     table: Arc<SessionTable>,
     pools: Pools,
     settings: ArcSwap<Settings>,
+    routes: Option<Arc<RouteBook>>,
     draining: AtomicBool,
     random: SystemRandom,
 }
@@ -69,6 +72,8 @@ pub struct Seat {
     pub network: Option<NetworkConfig>,
     /// What may pass, once it is admitted; `None` is everything that may pass at all.
     pub filter: Option<Arc<Filter>>,
+    /// The networks behind the client, once it is admitted.
+    pub networks: Vec<Ipv4Net>,
 }
 
 impl Admission {
@@ -85,9 +90,17 @@ impl Admission {
             table,
             pools,
             settings: ArcSwap::from_pointee(settings),
+            routes: None,
             draining: AtomicBool::new(false),
             random: SystemRandom::new(),
         }
+    }
+
+    /// Honours `Framed-Route` as the book says; without one, the attribute is left alone.
+    #[must_use]
+    pub fn with_routes(mut self, book: RouteBook) -> Self {
+        self.routes = book.is_open().then(|| Arc::new(book));
+        self
     }
 
     /// Replaces the settings for new sessions.
@@ -170,6 +183,7 @@ impl Admission {
                     user: user.clone(),
                     network: None,
                     filter: None,
+                    networks: Vec::new(),
                 })
             }
             Err(error) => {
@@ -211,7 +225,14 @@ impl Admission {
                     radius.duration_ms = duration,
                     "accepted"
                 );
-                match self.admit(&mut seat, &authorization) {
+                let admitted = match self.admit(&mut seat, &authorization) {
+                    Ok(grant) => self
+                        .route(&mut seat, &authorization, applicant.remote.ip())
+                        .await
+                        .map(|()| grant),
+                    Err(refusal) => Err(refusal),
+                };
+                match admitted {
                     Ok(grant) => {
                         let address = grant.network.address;
                         let accounting = self.table.accounting();
@@ -296,6 +317,50 @@ impl Admission {
             network,
             limits,
         })
+    }
+
+    /// Gives the client the networks behind it that the authenticator names.
+    async fn route(
+        &self,
+        seat: &mut Seat,
+        authorization: &Authorization,
+        remote: IpAddr,
+    ) -> Result<(), Refusal> {
+        if authorization.routes.is_empty() {
+            return Ok(());
+        }
+        let (Some(book), Some(network)) = (&self.routes, &seat.network) else {
+            info!(
+                routes = authorization.routes.len(),
+                "Framed-Route is not honoured; `radius.framed_routes` says in which networks it would be"
+            );
+            return Ok(());
+        };
+        let taken = book
+            .take(&authorization.routes, network.address, remote)
+            .await;
+        let lease = taken.map_err(|error| {
+            info!(
+                %error,
+                "Framed-Route names a network that cannot be behind this client; change the policy or `radius.framed_routes`"
+            );
+            let reason = match error {
+                // The other session may end.
+                RouteError::Taken { .. } => RefuseReason::NoAddress,
+                RouteError::TooMany(_)
+                | RouteError::Gateway { .. }
+                | RouteError::NotAllowed(_)
+                | RouteError::Own { .. }
+                | RouteError::Kernel { .. } => RefuseReason::BadAuthorization,
+            };
+            Refusal::new(reason)
+        })?;
+        seat.networks = lease.networks().collect();
+        let named: Vec<String> = seat.networks.iter().map(ToString::to_string).collect();
+        info!(networks = named.join(","), "networks behind the client");
+        seat.guard.update(|facts| facts.networks = named);
+        seat.guard.set_routes(lease);
+        Ok(())
     }
 
     fn lease(&self, settings: &Settings, authorization: &Authorization) -> Result<Lease, Refusal> {

@@ -51,16 +51,14 @@ fn door(settings: Settings) -> Arc<Admission> {
 
 fn applicant() -> Applicant {
     Applicant {
-        tunnel: TunnelKind::Sstp,
-        remote: "192.0.2.1:5000".parse().unwrap(),
-        local: "192.0.2.2:443".parse().unwrap(),
-        session: "1".into(),
         nas_port: 1,
-        correlation: None,
-        ras_client_version: None,
-        ras_client_name: None,
-        connect_info: None,
         mtu: 1400,
+        ..Applicant::new(
+            TunnelKind::Sstp,
+            "192.0.2.1:5000".parse().unwrap(),
+            "192.0.2.2:443".parse().unwrap(),
+            "1".into(),
+        )
     }
 }
 
@@ -81,6 +79,7 @@ fn accept(name: &str) -> Authorization {
         keys: None,
         address: FramedAddress::Pool,
         pool: None,
+        routes: Vec::new(),
         session_timeout: None,
         idle_timeout: None,
         interim: None,
@@ -106,6 +105,62 @@ fn filtered(name: &str) -> Authorization {
         filter: Some(name.to_owned()),
         ..accept("alice")
     }
+}
+
+fn routed(routes: &[&str]) -> Authorization {
+    Authorization {
+        routes: routes.iter().map(|text| text.parse().unwrap()).collect(),
+        ..accept("alice")
+    }
+}
+
+#[tokio::test]
+async fn networks_behind_a_client_are_its_own_until_it_leaves() {
+    let remote = "198.51.100.7".parse().unwrap();
+    let door = Arc::try_unwrap(door(settings(&[]))).unwrap();
+    let allowed = vec!["192.168.0.0/16".parse().unwrap()];
+    let pools = vec!["10.99.0.0/24".parse().unwrap()];
+    let door = door.with_routes(RouteBook::new(allowed, pools, Vec::new(), None));
+    let wanted = routed(&["192.168.7.0/24 0.0.0.0 1", "192.168.8.0/24"]);
+    let mut first = seat(&door, "alice");
+    door.admit(&mut first, &wanted).unwrap();
+    door.route(&mut first, &wanted, remote).await.unwrap();
+    let named: Vec<_> = first.networks.iter().map(ToString::to_string).collect();
+    assert_eq!(named, ["192.168.7.0/24", "192.168.8.0/24"]);
+    assert_eq!(first.guard.view().unwrap().facts.networks, named);
+
+    for (routes, reason) in [
+        (&["192.168.7.128/25"][..], RefuseReason::NoAddress),
+        (&["10.99.0.0/25"], RefuseReason::BadAuthorization),
+        (&["0.0.0.0/0"], RefuseReason::BadAuthorization),
+        (&["172.16.0.0/24"], RefuseReason::BadAuthorization),
+        (
+            &["192.168.9.0/24 192.168.9.1"],
+            RefuseReason::BadAuthorization,
+        ),
+    ] {
+        let mut second = seat(&door, "bob");
+        let wanted = routed(routes);
+        door.admit(&mut second, &wanted).unwrap();
+        let refused = door.route(&mut second, &wanted, remote).await;
+        assert_eq!(refused.unwrap_err().reason, reason, "{routes:?}");
+        assert!(second.networks.is_empty());
+    }
+    drop(first);
+    let mut second = seat(&door, "bob");
+    door.admit(&mut second, &wanted).unwrap();
+    door.route(&mut second, &wanted, remote).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_a_network_for_them_framed_routes_are_left_alone() {
+    let remote = "198.51.100.7".parse().unwrap();
+    let door = door(settings(&[]));
+    let mut seat = seat(&door, "alice");
+    let wanted = routed(&["0.0.0.0/0"]);
+    door.admit(&mut seat, &wanted).unwrap();
+    door.route(&mut seat, &wanted, remote).await.unwrap();
+    assert!(seat.networks.is_empty());
 }
 
 #[test]

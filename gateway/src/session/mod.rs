@@ -11,6 +11,7 @@ pub mod command;
 pub mod lifetime;
 pub mod pool;
 mod record;
+pub mod routes;
 mod series;
 pub mod table;
 

@@ -92,6 +92,8 @@ pub struct Facts {
     pub hash_protocol: Option<&'static str>,
     /// The name of the filter in force.
     pub filter: Option<String>,
+    /// The networks behind the client.
+    pub networks: Vec<String>,
 }
 
 /// A session as the command line shows it.

@@ -22,6 +22,7 @@ use crate::ids::SessionId;
 use super::command::{self, Commands, Orders, SessionCommand};
 use super::pool::Lease;
 use super::record::{Admitted, Facts, LimitChange, Session, SessionView, State};
+use super::routes::RouteLease;
 use super::series::Series;
 
 /// How many sessions there may be.
@@ -181,6 +182,7 @@ impl SessionTable {
             id,
             cause: TerminateCause::PeerLost,
             lease: None,
+            routes: None,
         };
         Ok((guard, commands))
     }
@@ -402,6 +404,7 @@ pub struct SessionGuard {
     id: SessionId,
     cause: TerminateCause,
     lease: Option<Lease>,
+    routes: Option<RouteLease>,
 }
 
 impl SessionGuard {
@@ -424,6 +427,11 @@ impl SessionGuard {
         if let Some(row) = self.table.books().sessions.get_mut(&self.id) {
             row.account = Some(account);
         }
+    }
+
+    /// Keeps the networks behind the client for as long as the session has its address.
+    pub fn set_routes(&mut self, routes: RouteLease) {
+        self.routes = Some(routes);
     }
 
     /// Says that packets flow, from when on the session's time runs; without effect before [`Self::admit`].
@@ -472,6 +480,7 @@ impl Drop for SessionGuard {
     /// The table first: an address is in no row any more when the pool gives it to somebody else.
     fn drop(&mut self) {
         self.table.remove(self.id, self.cause);
+        drop(self.routes.take());
         drop(self.lease.take());
     }
 }

@@ -7,12 +7,13 @@ use std::time::Instant;
 use causeway_proto::sstp::http::{ClientShape, client_shape};
 use tokio::sync::mpsc;
 
+use super::authority::Authority;
 use super::desk::{Desk, Plan};
 use super::error::StartupError;
 use super::{publish, translate};
-use crate::accounting::Accounting;
+use crate::accounting::{self, Accounting};
 use crate::auth::{Authenticator, RadiusAuthenticator, UserFile};
-use crate::config::{Config, Users};
+use crate::config::Config;
 use crate::control::server::Server;
 use crate::dataplane::{DataPlane, clock};
 use crate::dynauth;
@@ -21,10 +22,12 @@ use crate::front::{Door, Front, SstpConnection};
 use crate::observe::exporter::{Exporter, StatusPage};
 use crate::observe::health::{Component, Health, Status};
 use crate::observe::metrics::{self, Metrics};
+use crate::os::netlink::{self, Router};
 use crate::os::tun::Device;
-use crate::radius::Transport;
+use crate::radius::{self, Transport};
 use crate::session::admission::Admission;
-use crate::session::pool::Pools;
+use crate::session::pool::{PoolConfig, Pools};
+use crate::session::routes::RouteBook;
 use crate::session::{SessionTable, State, lifetime};
 use crate::task::{self, Stop, StopHandle, Tasks};
 use crate::tunnel::sstp as driver;
@@ -43,6 +46,8 @@ pub struct Parts {
     pub control: Option<Server>,
     /// What the front door shows; read while a key for root's eyes can be.
     pub certificates: Certificates,
+    /// Who decides about log-ins.
+    pub authority: Authority,
     /// The device.
     pub device: Device,
     /// The recorder of the metrics.
@@ -92,22 +97,30 @@ impl Gateway {
         let data_plane = Arc::new(
             DataPlane::start(parts.device, config.dataplane()).map_err(StartupError::DataPlane)?,
         );
-        let authenticator = Arc::new(authenticator(config, &mut tasks)?);
+        let Authority {
+            radius,
+            accounting: accounts,
+            dynauth,
+            users,
+        } = parts.authority;
+        let authenticator = Arc::new(authenticator(config, radius, users, &mut tasks)?);
         let pools = Pools::new(config.pools.default.clone(), config.pools.others.clone());
-        let accounting = accounting(config, &mut tasks)?;
+        let accounting = accounting(accounts, &mut tasks)?;
         let (table, changes) =
             SessionTable::with_accounting(config.limits.table, accounting.clone());
         tasks.spawn(
             "session lifetimes",
             lifetime::run(Arc::clone(&table), changes, clock::coarse_ms),
         );
-        let admission = Arc::new(Admission::new(
+        let admission = Admission::new(
             Arc::clone(&authenticator),
             Arc::clone(&table),
             pools.clone(),
             translate::admission(config),
-        ));
-        dynamic_authorization(config, &admission, &mut tasks, &stop)?;
+        );
+        let admission =
+            Arc::new(admission.with_routes(route_book(config, &mut tasks, stop.clone())));
+        dynamic_authorization(config, dynauth, &admission, &mut tasks, &stop)?;
         let sstp = translate::sstp(config, |method| authenticator.supports(method));
         if let causeway_proto::ppp::RoleConfig::Server(server) = &sstp.machine.ppp.role
             && server.auth.is_empty()
@@ -236,9 +249,34 @@ impl Gateway {
     }
 }
 
+/// Makes the book of networks behind clients, and starts what tells the kernel of them.
+fn route_book(config: &Config, tasks: &mut Tasks, mut stop: Stop) -> RouteBook {
+    let allowed = config.radius.framed_routes.clone();
+    let addressing = config.addressing().filter(|_| !allowed.is_empty());
+    let router = addressing.map(|addressing| {
+        let (router, orders) = Router::new();
+        tasks.spawn("routes", async move {
+            tokio::select! {
+                () = netlink::run(orders, addressing.interface) => {}
+                // The TUN goes, and its routes with it.
+                () = stop.stopped() => {}
+            }
+        });
+        router
+    });
+    let pools = config.pools.all().flat_map(PoolConfig::networks).copied();
+    let servers = config.radius.servers.iter().map(|server| server.address);
+    RouteBook::new(allowed, pools.collect(), servers.collect(), router)
+}
+
 /// Builds whoever decides about log-ins.
-fn authenticator(config: &Config, tasks: &mut Tasks) -> Result<Authenticator, StartupError> {
-    if let Some(radius) = config.radius_client()? {
+fn authenticator(
+    config: &Config,
+    radius: Option<radius::Config>,
+    users: Option<UserFile>,
+    tasks: &mut Tasks,
+) -> Result<Authenticator, StartupError> {
+    if let Some(radius) = radius {
         let mfa = radius.mfa;
         let (transport, driver) = Transport::new(radius).map_err(|_| StartupError::Random)?;
         tasks.spawn("radius", driver.run());
@@ -246,16 +284,17 @@ fn authenticator(config: &Config, tasks: &mut Tasks) -> Result<Authenticator, St
             .with_pap_code_split(config.radius.pap_code_split);
         return Ok(Authenticator::radius(radius, config.duplicate_logins()));
     }
-    match &config.users {
-        Users::Shown => Ok(Authenticator::users(UserFile::dev())),
-        Users::File(path) => Ok(Authenticator::users(UserFile::load(path)?)),
-        Users::None => Err(StartupError::NobodyDecides),
-    }
+    users
+        .map(Authenticator::users)
+        .ok_or(StartupError::NobodyDecides)
 }
 
 /// Starts to report sessions, if RADIUS servers decide about them.
-fn accounting(config: &Config, tasks: &mut Tasks) -> Result<Accounting, StartupError> {
-    let Some(settings) = config.accounting()? else {
+fn accounting(
+    settings: Option<accounting::Config>,
+    tasks: &mut Tasks,
+) -> Result<Accounting, StartupError> {
+    let Some(settings) = settings else {
         return Ok(Accounting::off());
     };
     let (accounting, driver) = Accounting::start(settings).map_err(StartupError::Socket)?;
@@ -266,12 +305,12 @@ fn accounting(config: &Config, tasks: &mut Tasks) -> Result<Accounting, StartupE
 /// Starts to listen to RADIUS servers that end or change sessions, if there is such a listener.
 fn dynamic_authorization(
     config: &Config,
+    settings: Option<dynauth::Config>,
     admission: &Arc<Admission>,
     tasks: &mut Tasks,
     stop: &Stop,
 ) -> Result<(), StartupError> {
-    let (Some(listen), Some(settings)) = (&config.radius.dynamic_authorization, config.dynauth()?)
-    else {
+    let (Some(listen), Some(settings)) = (&config.radius.dynamic_authorization, settings) else {
         return Ok(());
     };
     let address = listen.listen;

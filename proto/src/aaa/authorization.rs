@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::{Identity, InnerKeys, Proof};
+use super::{FramedRoute, Identity, InnerKeys, Proof};
 
 /// The address that the authenticator wants the client to have (RFC 2865 §5.8).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -30,6 +30,8 @@ pub struct Authorization {
     pub address: FramedAddress,
     /// The name of the pool (`Framed-Pool`).
     pub pool: Option<String>,
+    /// Every `Framed-Route`, in order.
+    pub routes: Vec<FramedRoute>,
     /// `Session-Timeout`.
     pub session_timeout: Option<Duration>,
     /// `Idle-Timeout`.

@@ -8,6 +8,7 @@ mod authorization;
 mod credentials;
 mod decision;
 mod grant;
+mod route;
 mod verdict;
 
 pub use applicant::{Applicant, TunnelKind};
@@ -15,4 +16,5 @@ pub use authorization::{Authorization, FramedAddress};
 pub use credentials::{AuthMethod, Credentials, Identity, MsChapV2Response};
 pub use decision::{Decision, Refusal, RefuseReason};
 pub use grant::{Grant, InnerKeys, Limits, NetworkConfig};
+pub use route::{FramedRoute, RouteError};
 pub use verdict::{Challenge, Proof, Rejection, Verdict};

@@ -15,6 +15,7 @@ use super::outbox::Outbox;
 use super::pap;
 use crate::aaa::{AuthMethod, Credentials, Decision, InnerKeys, Refusal, RefuseReason};
 use crate::crypto::Rng;
+use crate::eap::PeerStep;
 
 /// How long an EAP conversation may take, whoever is slow.
 const EAP_LIMIT: Duration = Duration::from_secs(120);
@@ -29,6 +30,8 @@ pub(crate) enum Step {
     Wait,
     /// Server: the authenticator must be asked.
     Ask(Credentials),
+    /// Client: the owner's supplicant must be asked about this EAP packet.
+    Consult(Vec<u8>),
     /// It is done; what proves it is queued or was seen.
     Success(Option<InnerKeys>),
     /// It failed; what says so is queued.
@@ -43,6 +46,10 @@ pub(crate) trait Exchange: core::fmt::Debug + Send {
     fn handle(&mut self, information: &[u8], out: &mut Outbox) -> Step;
     /// Takes the answer to [`Step::Ask`].
     fn decide(&mut self, decision: &Decision, out: &mut Outbox) -> Step;
+    /// Takes what the owner's supplicant says to [`Step::Consult`].
+    fn supplicate(&mut self, _step: PeerStep, _out: &mut Outbox) -> Step {
+        Step::Wait
+    }
     /// Sends the packet again that waits for its first answer.
     fn resend(&mut self, out: &mut Outbox);
     /// Says that time is over, if the method has a word for it.
@@ -132,7 +139,7 @@ impl Auth {
     pub(crate) fn handle(&mut self, information: &[u8], out: &mut Outbox) -> Step {
         let step = self.exchange.handle(information, out);
         match &step {
-            Step::Wait => {}
+            Step::Wait | Step::Consult(_) => {}
             Step::Ask(_) => {
                 self.deadline = None;
                 self.resend = None;
@@ -149,8 +156,18 @@ impl Auth {
             (Step::Wait, Decision::Challenge(challenge)) => {
                 self.deadline = Some(now + challenge.timeout.unwrap_or(self.wait).max(self.wait));
             }
-            (Step::Wait | Step::Ask(_), _) => {}
+            (Step::Wait | Step::Ask(_) | Step::Consult(_), _) => {}
             (Step::Success(_) | Step::Failure(_), _) => self.stop(),
+        }
+        step
+    }
+
+    /// Takes what the owner's supplicant says to [`Step::Consult`].
+    pub(crate) fn supplicate(&mut self, said: PeerStep, out: &mut Outbox) -> Step {
+        let step = self.exchange.supplicate(said, out);
+        match &step {
+            Step::Wait | Step::Ask(_) | Step::Consult(_) => {}
+            Step::Success(_) | Step::Failure(_) => self.stop(),
         }
         step
     }

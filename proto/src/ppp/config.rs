@@ -116,4 +116,19 @@ pub struct ClientConfig {
     pub mtu: u16,
     /// Whose habits to show.
     pub profile: Profile,
+    /// Who answers the server's EAP.
+    pub supplicant: Supplicant,
+    /// What to change the password to when the server says that it has expired; `None` is not to.
+    pub new_password: Option<SecretBytes>,
+}
+
+/// Who answers the server's EAP.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Supplicant {
+    /// The small peer of [`crate::eap`], which knows EAP-MSCHAPv2.
+    #[default]
+    BuiltIn,
+    /// The owner of the link: [`super::Event::Eap`] brings it the packets, [`super::Link::handle_supplicant`] takes what
+    /// is to be done.
+    External,
 }

@@ -15,6 +15,8 @@ pub enum Event {
         /// The keys; `None` with PAP and CHAP-MD5.
         keys: Option<InnerKeys>,
     },
+    /// Client with a supplicant of its owner's: an EAP packet came; [`super::Link::handle_supplicant`] answers it.
+    Eap(Vec<u8>),
     /// IPCP has opened for the first time.
     NetworkUp(NetworkConfig),
     /// The link has ended; nothing follows.

@@ -1,7 +1,7 @@
 //! EAP in PPP frames (RFC 3748 §3.3): the halves of [`crate::eap`] as exchanges.
 
 use super::auth::{Exchange, Step};
-use super::config::ClientConfig;
+use super::config::{ClientConfig, Supplicant};
 use super::event::DownReason;
 use super::frame::Protocol;
 use super::outbox::Outbox;
@@ -88,16 +88,20 @@ impl Exchange for Server {
 /// The peer.
 #[derive(Debug)]
 pub(crate) struct Client {
-    peer: Peer,
+    /// `None` when the owner answers.
+    peer: Option<Peer>,
     ended: bool,
 }
 
 impl Client {
     pub(crate) fn new(config: &ClientConfig, rng: Rng) -> Self {
-        Self {
-            peer: Peer::new(config.user.clone(), config.password.clone(), rng),
-            ended: false,
-        }
+        let peer = match config.supplicant {
+            Supplicant::BuiltIn => {
+                Some(Peer::new(config.user.clone(), config.password.clone(), rng))
+            }
+            Supplicant::External => None,
+        };
+        Self { peer, ended: false }
     }
 
     fn end(&mut self, step: Step) -> Step {
@@ -113,7 +117,18 @@ impl Exchange for Client {
     fn start(&mut self, _out: &mut Outbox) {}
 
     fn handle(&mut self, information: &[u8], out: &mut Outbox) -> Step {
-        match self.peer.handle(information) {
+        match &mut self.peer {
+            Some(peer) => {
+                let step = peer.handle(information);
+                self.supplicate(step, out)
+            }
+            None if self.ended => Step::Wait,
+            None => Step::Consult(information.to_vec()),
+        }
+    }
+
+    fn supplicate(&mut self, step: PeerStep, out: &mut Outbox) -> Step {
+        match step {
             PeerStep::Ignore => Step::Wait,
             PeerStep::Respond(packet) => {
                 out.information(Protocol::EAP, &packet);

@@ -27,6 +27,7 @@ use super::outbox::Outbox;
 use super::refused::Refused;
 use crate::aaa::{AuthMethod, Decision};
 use crate::crypto::Rng;
+use crate::eap::PeerStep;
 use crate::terminate::TerminateCause;
 use crate::wire::{Decode, Reader};
 
@@ -137,6 +138,15 @@ impl Link {
             Decision::Challenge(_) | Decision::Refuse(_) => None,
         };
         self.step(now, step, ipcp);
+    }
+
+    /// Takes what the owner's supplicant makes of [`Event::Eap`]; nothing when nobody asked.
+    pub fn handle_supplicant(&mut self, now: Instant, said: PeerStep) {
+        let client = self.client_ipcp();
+        if let Phase::Authenticate(auth) = &mut self.phase {
+            let step = auth.supplicate(said, &mut self.outbox);
+            self.step(now, step, client);
+        }
     }
 
     /// Looks at the deadlines.
@@ -295,16 +305,10 @@ impl Link {
     }
 
     fn handle_auth(&mut self, now: Instant, protocol: Protocol, body: &[u8]) {
+        let client = self.client_ipcp();
         match &mut self.phase {
             Phase::Authenticate(auth) if auth.protocol() == protocol => {
                 let step = auth.handle(body, &mut self.outbox);
-                let client = match &self.config.role {
-                    RoleConfig::Server(_) => None,
-                    RoleConfig::Client(client) => Some(Ipcp::client(
-                        client,
-                        client.mtu.min(self.lcp.protocol.peer_mru()),
-                    )),
-                };
                 self.step(now, step, client);
             }
             Phase::Network(network) if network.auth.protocol() == protocol => {
@@ -320,11 +324,23 @@ impl Link {
         }
     }
 
+    /// Returns what follows a client's success; `None` for a server, whose grant says it.
+    fn client_ipcp(&self) -> Option<Ipcp> {
+        match &self.config.role {
+            RoleConfig::Server(_) => None,
+            RoleConfig::Client(client) => {
+                let mtu = client.mtu.min(self.lcp.protocol.peer_mru());
+                Some(Ipcp::client(client, mtu))
+            }
+        }
+    }
+
     /// Does what the authentication says; `ipcp` is what follows a success.
     fn step(&mut self, now: Instant, step: Step, ipcp: Option<Ipcp>) {
         match (step, ipcp) {
             (Step::Wait, _) => {}
             (Step::Ask(credentials), _) => self.events.push_back(Event::Authenticate(credentials)),
+            (Step::Consult(packet), _) => self.events.push_back(Event::Eap(packet)),
             (Step::Success(keys), Some(ipcp)) => {
                 let Phase::Authenticate(auth) =
                     core::mem::replace(&mut self.phase, Phase::Establish)

@@ -31,7 +31,7 @@ mod pap;
 mod profile;
 mod refused;
 
-pub use config::{ClientConfig, Config, Role, RoleConfig, ServerConfig};
+pub use config::{ClientConfig, Config, Role, RoleConfig, ServerConfig, Supplicant};
 pub use event::{Down, DownReason, Event};
 pub use identification::Identification;
 pub use link::Link;

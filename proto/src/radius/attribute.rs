@@ -42,6 +42,8 @@ open_enum! {
         FRAMED_MTU = 12,
         /// Reply-Message (RFC 2865 §5.18).
         REPLY_MESSAGE = 18,
+        /// Framed-Route (RFC 2865 §5.22).
+        FRAMED_ROUTE = 22,
         /// State (RFC 2865 §5.24).
         STATE = 24,
         /// Class (RFC 2865 §5.25).

@@ -374,6 +374,8 @@ impl Session {
             ppp::Event::Authenticate(credentials) => {
                 self.events.push_back(Event::Authenticate(credentials));
             }
+            // Only clients have a supplicant.
+            ppp::Event::Eap(_) => {}
             ppp::Event::Authenticated { keys } => {
                 self.call.handle_keys(now, self.binding_keys(keys));
                 self.events.push_back(Event::Authenticated);

@@ -12,6 +12,8 @@ mod files;
 mod gateway;
 mod guest;
 mod peers;
+mod supplicant;
+mod tap;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,8 @@ pub use files::Files;
 pub use gateway::{Gateway, Settings, binary};
 pub use guest::{Guest, Outcome};
 pub use peers::{FreeRadius, Hold, Peer, relay};
+pub use supplicant::{Attempt, eapol_test};
+pub use tap::Tap;
 
 /// The gateway's address towards the clients.
 pub const GATEWAY: &str = "10.99.0.1";
@@ -46,6 +50,12 @@ pub fn missing() -> Option<String> {
     }
     let check = script("mkroot.sh").arg("--check").output().ok()?;
     (!check.status.success()).then(|| String::from_utf8_lossy(&check.stderr).trim().to_owned())
+}
+
+/// Says that a lab without guests cannot be built; `None` when it can.
+#[must_use]
+pub fn rootless() -> Option<String> {
+    (!nix::unistd::geteuid().is_root()).then(|| "not root".to_owned())
 }
 
 /// Says that a program is missing; `None` when it is there.
@@ -141,6 +151,11 @@ impl Lab {
     pub fn ip(&self, words: &[&str]) -> String {
         let output = ip(&["-n", &self.name]).args(words).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs `ip` in the namespace behind the gateway.
+    pub fn ip_behind(&self, words: &[&str]) {
+        run(ip(&["-n", &self.behind()]).args(words));
     }
 
     /// What the kernel holds in the gateway's namespace: addresses, routes, rules and packet filter, but for what

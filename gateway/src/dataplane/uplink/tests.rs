@@ -18,7 +18,7 @@ fn gate(isolate: bool) -> Gate {
 
 fn check(gate: &Gate, octets: &[u8]) -> Result<(), Counter> {
     let packet = IpPacket::decode(octets).map_err(|_| Counter::Malformed)?;
-    gate.check(CLIENT, &packet)
+    gate.check(CLIENT, &["192.168.7.0/24".parse().unwrap()], &packet)
 }
 
 fn towards(destination: [u8; 4], protocol: u8, payload: &[u8]) -> Vec<u8> {
@@ -39,13 +39,19 @@ fn only_the_own_source_address_passes() {
         [0; 4],
         [255; 4],
         [198, 51, 100, 1],
+        [192, 168, 6, 255],
+        [192, 168, 8, 0],
     ] {
         let mut segment = Segment::udp().payload(b"x");
         segment.source = source;
         assert_eq!(check(&gate, &segment.octets()), Err(Counter::SourceAddress));
     }
-    let good = Segment::udp().payload(b"x").octets();
-    assert_eq!(check(&gate, &good), Ok(()));
+    // Its own, and those of the network behind it.
+    for source in [[10, 8, 0, 2], [192, 168, 7, 0], [192, 168, 7, 255]] {
+        let mut good = Segment::udp().payload(b"x");
+        good.source = source;
+        assert_eq!(check(&gate, &good.octets()), Ok(()));
+    }
 }
 
 #[test]
@@ -137,6 +143,7 @@ impl Rig {
         let gate = gate(true);
         let client = Client {
             address: CLIENT,
+            networks: &[],
             mss: 1360,
             filter: None,
             activity: &self.activity,

@@ -8,6 +8,7 @@ use metrics::{Label, Unit};
 
 use crate::observe::health::Component;
 use crate::observe::labels::{AcceptFailure, HttpFailure, ProxyFailure, TlsFailure, end_reason};
+use crate::observe::metrics::drops::drops;
 use crate::observe::metrics::{Kind, Labels, Metric, Names, Values};
 
 /// Waiting times of log-ins; they reach 120 s because a second factor takes its time.
@@ -20,6 +21,8 @@ const SESSION_SECONDS: &[f64] = &[
 
 const NONE: Labels = Labels::Every(&[]);
 const PROTOCOL: (&str, Values) = ("protocol", Values::Words(&["sstp"]));
+/// Kinds of sessions that carry packets.
+const CARRIER: (&str, Values) = ("protocol", Values::Words(&["sstp", "mobility"]));
 const DIRECTION: (&str, Values) = ("direction", Values::Words(&["rx", "tx"]));
 const SERVER: (&str, Values) = ("server", Values::Servers);
 const KIND: (&str, Values) = ("kind", Values::Words(&["auth", "acct"]));
@@ -230,20 +233,25 @@ pub const TABLE: &[Metric] = &[
     counter(
         "causeway_packets_total",
         "Inner IP packets; rx is from the client.",
-        Labels::Every(&[PROTOCOL, DIRECTION]),
+        Labels::Every(&[CARRIER, DIRECTION]),
     ),
     Metric {
         unit: Some(Unit::Bytes),
         ..counter(
             "causeway_bytes_total",
             "Inner IP bytes; rx is from the client.",
-            Labels::Every(&[PROTOCOL, DIRECTION]),
+            Labels::Every(&[CARRIER, DIRECTION]),
         )
     },
     counter(
         "causeway_packets_dropped_total",
         "Packets dropped, by reason.",
         Labels::Rows(&["protocol", "direction", "reason"], drops),
+    ),
+    counter(
+        "causeway_session_roams_total",
+        "Changes of the client's address that its session survived.",
+        Labels::Every(&[("protocol", Values::Words(&["mobility"]))]),
     ),
     gauge(
         "causeway_pool_addresses",
@@ -450,26 +458,6 @@ fn setup_failures() -> Vec<Vec<&'static str>> {
         .chain(ppp)
         .chain(auth)
         .collect()
-}
-
-fn drops() -> Vec<Vec<&'static str>> {
-    const REASONS: [&str; 13] = [
-        "malformed",
-        "not_ipv4",
-        "source_address",
-        "destination",
-        "blocked",
-        "isolated",
-        "gateway",
-        "filter",
-        "no_session",
-        "too_big",
-        "queue_full",
-        "late",
-        "control_full",
-    ];
-    let rows = |direction| REASONS.map(|reason| vec!["sstp", direction, reason]);
-    rows("rx").into_iter().chain(rows("tx")).collect()
 }
 
 fn methods() -> Vec<&'static str> {

@@ -7,16 +7,9 @@ use crate::aaa::{AuthMethod, Identity};
 use crate::crypto::{Rng, SecretBytes};
 use crate::ppp::control::{self, Packet};
 use crate::ppp::frame::{self, Protocol};
-use crate::ppp::{ClientConfig, Config, Event, Link, Profile, ServerConfig};
+use crate::ppp::{ClientConfig, Config, Event, Link, Profile, ServerConfig, Supplicant};
+pub(super) use crate::timer::testing::start;
 use crate::wire::{Decode, Reader};
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "any instant will do to start from"
-)]
-pub(super) fn start() -> Instant {
-    Instant::now()
-}
 
 pub(super) fn rng(seed: u8) -> Rng {
     Rng::from_seed(&[seed; 32])
@@ -38,6 +31,8 @@ pub(super) fn client_config(auth: &[AuthMethod], profile: Profile) -> Config {
         want_dns: true,
         request_wins: profile == Profile::Windows,
         mtu: 1400,
+        supplicant: Supplicant::BuiltIn,
+        new_password: None,
         profile,
     })
 }

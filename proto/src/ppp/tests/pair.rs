@@ -145,6 +145,9 @@ impl Pair {
 pub(super) fn down(events: &[Event]) -> Option<Down> {
     events.iter().find_map(|event| match event {
         Event::Down(down) => Some(*down),
-        Event::Authenticate(_) | Event::Authenticated { .. } | Event::NetworkUp(_) => None,
+        Event::Authenticate(_)
+        | Event::Authenticated { .. }
+        | Event::Eap(_)
+        | Event::NetworkUp(_) => None,
     })
 }

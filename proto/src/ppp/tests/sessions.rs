@@ -53,7 +53,9 @@ fn every_method_brings_every_client_up() {
         let keys = |events: &[Event]| {
             events.iter().find_map(|event| match event {
                 Event::Authenticated { keys } => Some(keys.clone()),
-                Event::Authenticate(_) | Event::NetworkUp(_) | Event::Down(_) => None,
+                Event::Authenticate(_) | Event::Eap(_) | Event::NetworkUp(_) | Event::Down(_) => {
+                    None
+                }
             })
         };
         assert_eq!(keys(&pair.server_events), keys(&pair.client_events));

@@ -13,8 +13,8 @@ use super::super::vendor::{VendorSpecific, microsoft_type};
 use super::super::{Attribute, AttributeType, Code, MicrosoftType, Packet};
 use super::Signing;
 use crate::aaa::{
-    Authorization, Challenge, Credentials, FramedAddress, Identity, InnerKeys, Proof, Rejection,
-    Verdict,
+    Authorization, Challenge, Credentials, FramedAddress, FramedRoute, Identity, InnerKeys, Proof,
+    Rejection, Verdict,
 };
 use crate::wire::DecodeError;
 
@@ -101,6 +101,7 @@ struct Fields<'a> {
     address: Option<Ipv4Addr>,
     pool: Option<&'a str>,
     filter: Option<&'a str>,
+    routes: Vec<FramedRoute>,
     session_timeout: Option<u32>,
     idle_timeout: Option<u32>,
     interim: Option<u32>,
@@ -153,6 +154,13 @@ impl<'a> Fields<'a> {
                 once(&mut self.pool, a.text("Framed-Pool")?, "Framed-Pool")
             }
             AttributeType::FILTER_ID => once(&mut self.filter, a.text("Filter-Id")?, "Filter-Id"),
+            AttributeType::FRAMED_ROUTE => {
+                let field = "Framed-Route";
+                let route = a.text(field)?.parse();
+                self.routes
+                    .push(route.map_err(|_| DecodeError::Value { field })?);
+                Ok(())
+            }
             AttributeType::SESSION_TIMEOUT => {
                 number(&mut self.session_timeout, a, "Session-Timeout")
             }
@@ -247,6 +255,7 @@ impl<'a> Fields<'a> {
             keys,
             address: framed_address(self.address),
             pool: self.pool.map(str::to_owned),
+            routes: self.routes,
             session_timeout: timeout(self.session_timeout),
             idle_timeout: timeout(self.idle_timeout),
             interim: timeout(self.interim.map(|seconds| seconds.max(MIN_INTERIM))),

@@ -25,6 +25,7 @@ use super::reason::EndReason;
 use super::session::PacketSink;
 use crate::aaa::{AuthMethod, InnerKeys, NetworkConfig};
 use crate::crypto::Rng;
+use crate::eap::PeerStep;
 use crate::ppp::{self, Link};
 use crate::terminate::TerminateCause;
 use crate::wire::Encode;
@@ -49,6 +50,8 @@ pub struct Config {
 pub enum Event {
     /// The log-in succeeded.
     AuthenticateDone,
+    /// An EAP packet for the owner's supplicant; [`Client::handle_supplicant`] answers it.
+    Eap(Vec<u8>),
     /// Packets may flow.
     Up(NetworkConfig),
     /// The connection has ended, for this reason; comes once, and the transport is still needed to say so.
@@ -156,6 +159,14 @@ impl Client {
         } else {
             self.end(cause, EndReason::Terminated);
             self.call.disconnect(now);
+        }
+        self.settle(now);
+    }
+
+    /// Takes what the owner's supplicant makes of [`Event::Eap`].
+    pub fn handle_supplicant(&mut self, now: Instant, said: PeerStep) {
+        if let Some(link) = self.live_link() {
+            link.handle_supplicant(now, said);
         }
         self.settle(now);
     }
@@ -293,6 +304,7 @@ impl Client {
         match event {
             // Only servers ask.
             ppp::Event::Authenticate(_) => {}
+            ppp::Event::Eap(packet) => self.events.push_back(Event::Eap(packet)),
             ppp::Event::Authenticated { keys } => {
                 self.call.handle_keys(now, self.binding_keys(keys));
                 self.events.push_back(Event::AuthenticateDone);

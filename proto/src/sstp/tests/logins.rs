@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::authority::{Mood, network};
+use super::authority::{Mood, PASSWORD, network};
 use super::pair::Setup;
 use crate::aaa::AuthMethod;
-use crate::ppp::Profile;
+use crate::ppp::{Profile, Supplicant};
 use crate::sstp::{ClientEvent, EndReason, Event, HashProtocol, data_header};
 
 const METHODS: [AuthMethod; 3] = [AuthMethod::Pap, AuthMethod::MsChapV2, AuthMethod::Eap];
@@ -52,6 +52,27 @@ fn logs_in_the_clients_that_were_recorded() {
                 assert_eq!(pair.server.hash_protocol(), Some(preferred));
             }
         }
+    }
+}
+
+#[test]
+fn a_supplicant_outside_of_the_link_logs_in_and_makes_the_keys() {
+    for (password, is_right) in [(PASSWORD, true), ("nope", false)] {
+        let mut pair = Setup {
+            supplicant: Supplicant::External,
+            password,
+            ..Setup::new(AuthMethod::Eap)
+        }
+        .pair();
+        if is_right {
+            pair.run_up();
+            assert_eq!(pair.server_events.last(), Some(&Event::Up(network())));
+        } else {
+            pair.run_down();
+            assert!(!pair.server.is_up());
+        }
+        let asked = |event: &&ClientEvent| matches!(event, ClientEvent::Eap(_));
+        assert!(pair.client_events.iter().filter(asked).count() >= 3);
     }
 }
 

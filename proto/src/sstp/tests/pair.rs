@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::authority::{self, Mood};
 use crate::aaa::{AuthMethod, Credentials, Identity};
 use crate::crypto::{Rng, SecretBytes};
+use crate::eap::Peer;
 use crate::ppp;
 use crate::sstp::packet::Header;
 use crate::sstp::{
@@ -13,6 +14,7 @@ use crate::sstp::{
     HashProtocol, PacketSink, Session, data_header,
 };
 use crate::terminate::TerminateCause;
+use crate::timer::testing::start;
 
 /// One direction of the stream.
 #[derive(Default)]
@@ -45,6 +47,8 @@ pub(super) struct Setup {
     pub(super) profile: ppp::Profile,
     /// Whether user data follows each packet of the client's in the same read.
     pub(super) data_behind: bool,
+    /// Who answers the server's EAP.
+    pub(super) supplicant: ppp::Supplicant,
 }
 
 impl Setup {
@@ -62,6 +66,7 @@ impl Setup {
             lcp_echo: true,
             profile: ppp::Profile::Plain,
             data_behind: false,
+            supplicant: ppp::Supplicant::BuiltIn,
         }
     }
 
@@ -85,6 +90,8 @@ pub(super) struct Pair {
     pause_at: usize,
     silent: bool,
     broken: bool,
+    /// Asked by [`ClientEvent::Eap`].
+    supplicant: Peer,
     pub(super) server_events: Vec<Event>,
     pub(super) client_events: Vec<ClientEvent>,
     /// Inner packets that the server took.
@@ -103,8 +110,7 @@ impl<'a> PacketSink<'a> for Collect<'_> {
 
 impl Pair {
     fn new(setup: Setup) -> Self {
-        #[expect(clippy::disallowed_methods, reason = "any instant will do")]
-        let now = Instant::now();
+        let now = start();
         let certificate = CertificateHashes::of(b"certificate");
         let mut rng = Rng::from_seed(&[3; 32]);
         let server = Config {
@@ -121,6 +127,8 @@ impl Pair {
             hello_interval: Duration::from_secs(60),
             faults: setup.faults,
         };
+        let user = Identity::new(authority::USER).unwrap();
+        let password = SecretBytes::from(setup.password.as_bytes());
         Self {
             server: Session::new(server, certificate, rng.fork(), now),
             client: Client::new(client, rng.fork(), now),
@@ -135,6 +143,7 @@ impl Pair {
             pause_at: usize::MAX,
             silent: false,
             broken: false,
+            supplicant: Peer::new(user, password, rng.fork()),
             server_events: Vec::new(),
             client_events: Vec::new(),
             taken_up: Vec::new(),
@@ -287,7 +296,10 @@ impl Pair {
     pub(super) fn client_down(&self) -> Option<(TerminateCause, EndReason)> {
         self.client_events.iter().find_map(|event| match event {
             ClientEvent::Down { cause, reason } => Some((*cause, *reason)),
-            ClientEvent::AuthenticateDone | ClientEvent::Up(_) | ClientEvent::Close => None,
+            ClientEvent::AuthenticateDone
+            | ClientEvent::Eap(_)
+            | ClientEvent::Up(_)
+            | ClientEvent::Close => None,
         })
     }
 
@@ -381,6 +393,10 @@ impl Pair {
             self.server_events.push(event);
         }
         while let Some(event) = self.client.poll_event() {
+            if let ClientEvent::Eap(packet) = &event {
+                let said = self.supplicant.handle(packet);
+                self.client.handle_supplicant(self.now, said);
+            }
             self.client_events.push(event);
         }
         if let Some(at) = self.asked.iter().position(|(at, _)| *at <= self.now) {
@@ -444,6 +460,8 @@ fn client_ppp(setup: &Setup) -> ppp::Config {
         want_dns: true,
         request_wins: false,
         mtu: 1400,
+        supplicant: setup.supplicant,
+        new_password: None,
         profile: setup.profile,
     });
     if !setup.lcp_echo {

@@ -117,6 +117,22 @@ fn timeouts_and_addresses_at_their_ends_are_tamed() {
 }
 
 #[test]
+fn every_framed_route_is_read() {
+    let answer = reply(Code::ACCESS_ACCEPT, &pap(), |list| {
+        list.push(AttributeType::FRAMED_ROUTE, b"192.168.7.0/24 0.0.0.0 1")
+            .push(AttributeType::FRAMED_ROUTE, b"10.1.0.0/16");
+    });
+    let Ok(Answer::Verdict(Verdict::Accept(a))) = answer else {
+        panic!("{answer:?}");
+    };
+    let routes: Vec<_> = a.routes.iter().map(|r| (r.network(), r.prefix())).collect();
+    assert_eq!(
+        routes,
+        [([192, 168, 7, 0].into(), 24), ([10, 1, 0, 0].into(), 16)]
+    );
+}
+
+#[test]
 fn an_accept_without_proof_or_keys_lets_nobody_in() {
     type Fill = fn(&mut AttributeList);
     let rows: [(&Credentials, Fill, Lacking); 6] = [
@@ -154,7 +170,7 @@ fn an_accept_without_proof_or_keys_lets_nobody_in() {
 
 #[test]
 fn an_attribute_of_a_wrong_size_spoils_the_whole_reply() {
-    let sized: [(AttributeType, &[usize]); 12] = [
+    let sized: [(AttributeType, &[usize]); 13] = [
         (AttributeType::USER_NAME, &[0]),
         (AttributeType::SERVICE_TYPE, &[0, 3, 5]),
         (AttributeType::FRAMED_IP_ADDRESS, &[0, 3, 5, 16]),
@@ -165,6 +181,7 @@ fn an_attribute_of_a_wrong_size_spoils_the_whole_reply() {
         (AttributeType::ACCT_INTERIM_INTERVAL, &[0, 3, 5]),
         (AttributeType::FRAMED_MTU, &[0, 2, 5]),
         (AttributeType::CLASS, &[0]),
+        (AttributeType::FRAMED_ROUTE, &[0, 1, 20]),
         (AttributeType::STATE, &[0]),
         (AttributeType::VENDOR_SPECIFIC, &[0, 3]),
     ];
