@@ -11,6 +11,7 @@ mod set;
 mod tests;
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -160,6 +161,7 @@ impl AddressPool {
         Ok(Pin {
             pool: Arc::clone(self),
             address,
+            released: AtomicBool::new(false),
         })
     }
 
@@ -262,12 +264,15 @@ impl Drop for Lease {
     }
 }
 
-/// An address that is kept for a device; when dropped, it returns to its pool as soon as no session has it.
+/// An address that is kept for a device until it is released or dropped; then it returns to its pool as soon as no session
+/// has it.
 #[derive(Debug)]
 #[must_use]
 pub struct Pin {
     pool: Arc<AddressPool>,
     address: Ipv4Addr,
+    /// Changed while the ledger is held.
+    released: AtomicBool,
 }
 
 impl Pin {
@@ -287,20 +292,32 @@ impl Pin {
     ///
     /// # Errors
     ///
-    /// [`LeaseError::Taken`] when another session has it.
+    /// [`LeaseError::Taken`] when another session has it, or the pin has been released.
     pub fn lease(&self) -> Result<Lease, LeaseError> {
-        let address = self
-            .pool
-            .change(|ledger, _| ledger.take_pinned(self.address))?;
+        let address = self.pool.change(|ledger, _| {
+            if self.released.load(Ordering::Relaxed) {
+                return Err(LeaseError::Taken(self.address));
+            }
+            ledger.take_pinned(self.address)
+        })?;
         Ok(Lease {
             pool: Arc::clone(&self.pool),
             address,
         })
     }
+
+    /// Lets go of the address, whoever else has this pin; a session that has the address keeps it to its end.
+    pub fn release(&self) {
+        self.pool.give_back(self.address, |ledger, now, address| {
+            if !self.released.swap(true, Ordering::Relaxed) {
+                ledger.unpin(now, address);
+            }
+        });
+    }
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.pool.give_back(self.address, Ledger::unpin);
+        self.release();
     }
 }

@@ -309,12 +309,16 @@ fn a_session_keeps_its_address_when_the_pin_goes_first() {
     let alice = user("alice");
     let pin = pool.pin(&alice, "laptop", Some(ip("10.99.0.5"))).unwrap();
     let session = pin.lease().unwrap();
-    drop(pin);
+    pin.release();
     let again = pool.lease(&alice, None, Some(ip("10.99.0.5"))).err();
     assert_eq!(again, Some(LeaseError::Taken(ip("10.99.0.5"))));
     drop(session);
     assert_eq!(pool.usage().free, 5);
-    drop(pool.lease(&alice, None, Some(ip("10.99.0.5"))).unwrap());
+    let other = pool.pin(&user("bob"), "phone", Some(ip("10.99.0.5")));
+    // What was released gives nothing back a second time.
+    assert!(pin.lease().is_err());
+    drop(pin);
+    assert!(other.unwrap().lease().is_ok());
 }
 
 #[test]
