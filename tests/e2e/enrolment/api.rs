@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
-use crate::house::{FAILSAFE, GATEWAY_KEY, House, PSK, key};
+use crate::house::{FAILSAFE, GATEWAY_KEY, House, key};
 
 /// A person who takes a while to find the phone.
 fn slow(delay: Duration) -> Script {
@@ -46,17 +46,33 @@ async fn polls_break_off_and_come_again_and_the_phone_rings_once() {
     let accepted = timeout(FAILSAFE, house.follow(&id)).await.unwrap();
     assert_eq!(accepted.status, 200);
     let accepted = accepted.json();
+    let [device] = &house.devices.list()[..] else {
+        panic!("one device");
+    };
+    assert_eq!(
+        (device.user().as_bytes(), device.name()),
+        (&b"alice"[..], "phone")
+    );
+    assert_eq!(device.key().to_string(), key(7));
+    // What the user has been told, no restart forgets.
+    assert!(
+        std::fs::read_to_string(&house.file)
+            .unwrap()
+            .contains(&key(7))
+    );
+    let address = device.address().to_string();
     assert_eq!(
         accepted,
         json!({
             "login": id, "state": "accepted", "elapsed": accepted["elapsed"],
-            "address": "10.99.0.2", "prefix": 32, "server_public_key": GATEWAY_KEY, "preshared_key": PSK,
+            "address": address, "prefix": 32, "server_public_key": GATEWAY_KEY,
             "endpoint": "vpn.example.com:5008", "allowed_ips": ["10.0.0.0/8"], "dns": ["10.0.0.10"], "mtu": 1400,
             "keepalive": 25, "expires": "2027-01-15T08:00:00Z", "profile": accepted["profile"],
         })
     );
     let profile = accepted["profile"].as_str().unwrap();
-    assert!(profile.contains("PrivateKey = PASTE-YOUR-PRIVATE-KEY-HERE\nAddress = 10.99.0.2/32\n"));
+    let place = format!("PrivateKey = PASTE-YOUR-PRIVATE-KEY-HERE\nAddress = {address}/32\n");
+    assert!(profile.contains(&place));
     assert_eq!(house.server.counts().requests, 1);
     assert_eq!(house.pending(), 0);
     assert!(house.logins.is_empty());
@@ -213,7 +229,9 @@ async fn an_answer_is_given_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_log_in_waits_for_the_first_prompt() {
-    let house = House::new(slow(Duration::from_millis(1200))).await;
+    let mut script = slow(Duration::from_millis(1200));
+    script.users.insert("ALICE".into(), "wonderland".into());
+    let house = House::new(script).await;
     let first = house.login("alice", "wonderland", 7).await;
     let second = house.login("ALICE", "wonderland", 8).await;
     assert_eq!(house.look(&first, 0).await.json()["state"], "pending");

@@ -1,22 +1,20 @@
 //! A front door with the log-in behind it, and a client that speaks HTTP octet by octet.
 
-use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use causeway::auth::{Authenticator, DuplicateLogins, RadiusAuthenticator};
-use causeway::front::enrolment::{
-    Device, Enrolled, Enrolment, Gateway, Logins, NotEnrolled, Registrar, Settings,
-};
+use causeway::front::enrolment::{Enrolment, Gateway, Logins, Settings};
 use causeway::front::tls::{Certificate, Certificates, MinTls, SelfMade};
 use causeway::front::{self, Door, Front};
 use causeway::observe::health::{self, Health};
 use causeway::radius::{Config, Server, StatusServer, Transport};
 use causeway::session::admission::{self, Admission};
+use causeway::session::peers::{self, Peers};
 use causeway::session::{PoolConfig, Pools, SessionTable, State, TableLimits};
 use causeway::task::{self, StopHandle};
-use causeway_proto::aaa::{Authorization, Limits};
+use causeway_proto::aaa::Limits;
 use causeway_proto::wireguard::PublicKey;
 use harness::radius_server::{RadiusServer, Script};
 use rustls::pki_types::pem::PemObject;
@@ -29,54 +27,20 @@ use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-pub(crate) const PSK: &str = "FpCyhws9cxwWoV4xELtfJvjJN+zQVRPISllRWgeopVE=";
 pub(crate) const GATEWAY_KEY: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
 /// Nothing here lasts longer, unless it hangs.
 pub(crate) const FAILSAFE: Duration = Duration::from_secs(60);
-
-/// Keeps devices in memory, five for each user.
-#[derive(Debug, Default)]
-pub(crate) struct Devices(Mutex<HashMap<PublicKey, (Vec<u8>, Ipv4Addr)>>);
-
-impl Devices {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.lock().unwrap().is_empty()
-    }
-}
-
-impl Registrar for Devices {
-    fn enrol(
-        &self,
-        authorization: &Authorization,
-        device: &Device,
-    ) -> Result<Enrolled, NotEnrolled> {
-        let mut devices = self.0.lock().unwrap();
-        let user = authorization.user.as_bytes().to_vec();
-        let address = match devices.get(&device.key) {
-            Some((owner, _)) if *owner != user => return Err(NotEnrolled::KeyInUse),
-            Some((_, address)) => *address,
-            None if devices.values().filter(|(owner, _)| *owner == user).count() >= 5 => {
-                return Err(NotEnrolled::TooManyDevices);
-            }
-            None => Ipv4Addr::new(10, 99, 0, u8::try_from(devices.len()).unwrap() + 2),
-        };
-        devices.insert(device.key, (user, address));
-        Ok(Enrolled {
-            address,
-            preshared_key: Some(PSK.parse().unwrap()),
-            expires: Some(UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
-        })
-    }
-}
 
 pub(crate) struct House {
     pub(crate) server: RadiusServer,
     pub(crate) table: Arc<SessionTable>,
     pub(crate) logins: Arc<Logins>,
-    pub(crate) devices: Arc<Devices>,
+    pub(crate) devices: Arc<Peers>,
+    pub(crate) file: std::path::PathBuf,
     pub(crate) front: Arc<Front>,
     pub(crate) address: SocketAddr,
     roots: Arc<RootCertStore>,
+    _folder: tempfile::TempDir,
     _stop: StopHandle,
     _handed: mpsc::Receiver<front::SstpConnection>,
 }
@@ -133,19 +97,19 @@ impl House {
             per_user: 2,
             pending,
         });
+        let pools = pools();
         let admission = Arc::new(Admission::new(
             Arc::new(authenticator),
             Arc::clone(&table),
-            pools(),
+            pools.clone(),
             door_settings(),
         ));
         let (stop_handle, stop) = task::stop();
-        let devices = Arc::new(Devices::default());
-        let (logins, jobs) = Logins::new(
-            login_settings(pending),
-            admission,
-            Arc::clone(&devices) as Arc<dyn Registrar>,
-        );
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("peers.toml");
+        let (devices, keeper) = Peers::with_clock(&file, pools, device_settings(), clock).unwrap();
+        tokio::spawn(keeper.run(stop.clone()));
+        let (logins, jobs) = Logins::new(login_settings(pending), admission, Arc::clone(&devices));
         tokio::spawn(Arc::clone(&logins).run(jobs, stop.clone()));
         let made = SelfMade::new(&["localhost".to_owned()]).unwrap();
         let mut roots = RootCertStore::empty();
@@ -178,9 +142,11 @@ impl House {
             table,
             logins,
             devices,
+            file,
             front,
             address,
             roots: Arc::new(roots),
+            _folder: folder,
             _stop: stop_handle,
             _handed: handed,
         }
@@ -334,6 +300,23 @@ fn door_settings() -> admission::Settings {
         framed_ip: true,
         filters: std::collections::BTreeMap::new(),
         max_session_timeout: Duration::from_secs(3600),
+    }
+}
+
+/// It is always the hour before 2027-01-15T08:00:00Z.
+fn clock() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_799_996_400)
+}
+
+fn device_settings() -> peers::Settings {
+    peers::Settings {
+        devices_per_user: 5,
+        devices: 100,
+        pool: None,
+        framed_ip: true,
+        reauth: Some(Duration::from_secs(3600)),
+        persist: Duration::from_secs(3600),
+        own: Some(GATEWAY_KEY.parse().unwrap()),
     }
 }
 

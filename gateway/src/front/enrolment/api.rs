@@ -6,11 +6,11 @@ use causeway_proto::wireguard::PublicKey;
 use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
 
+use super::device::Device;
 use super::http::Reply;
 use super::logins::{LoginId, View, Wish};
 use super::profile::Profile;
 use super::reason::State;
-use super::registrar::Device;
 
 /// The longest password that RADIUS can carry (RFC 2865 §5.2).
 const MAX_PASSWORD: usize = 128;

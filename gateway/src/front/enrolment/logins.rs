@@ -20,11 +20,12 @@ use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::front::budget::Source;
 use crate::session::admission::{Admission, Said, Seat, Terms, Vouched};
+use crate::session::peers::{Peer, Peers};
 use crate::task::Stop;
 
+use super::device::Device;
 use super::profile::{Gateway, Profile};
 use super::reason::{Reason, State};
-use super::registrar::{Device, Enrolled, Registrar};
 
 /// For how long an answer can be fetched.
 const KEPT: Duration = Duration::from_secs(120);
@@ -122,7 +123,7 @@ pub(super) enum NoAnswer {
 pub struct Logins {
     settings: Settings,
     admission: Arc<Admission>,
-    registrar: Arc<dyn Registrar>,
+    peers: Arc<Peers>,
     book: Mutex<Book>,
     jobs: mpsc::UnboundedSender<Job>,
 }
@@ -163,13 +164,13 @@ impl Logins {
     pub fn new(
         settings: Settings,
         admission: Arc<Admission>,
-        registrar: Arc<dyn Registrar>,
+        peers: Arc<Peers>,
     ) -> (Arc<Self>, Jobs) {
         let (jobs, receiver) = mpsc::unbounded_channel();
         let logins = Self {
             settings,
             admission,
-            registrar,
+            peers,
             book: Mutex::default(),
             jobs,
         };
@@ -354,25 +355,22 @@ impl Logins {
                 said,
                 deadline,
                 |authorization| {
-                    self.registrar
-                        .enrol(authorization, &device)
-                        .map_err(|reason| {
-                            why = Some(reason);
-                            reason.refusal()
-                        })
+                    let enrolled = device.clone().enrol(&self.peers, authorization);
+                    enrolled.map_err(|reason| {
+                        why = Some(reason);
+                        reason.refusal()
+                    })
                 },
             );
             let vouched;
             (seat, vouched) = step.await;
             match vouched {
-                Vouched::Accepted(enrolled, terms) => {
-                    end = State::Accepted(self.profile(&device, &enrolled, terms));
+                Vouched::Accepted(peer, terms) => {
+                    end = State::Accepted(self.profile(&peer, terms).await);
                     break;
                 }
                 Vouched::Refused(refusal) => {
-                    end = State::Refused(
-                        why.map_or_else(|| Reason::from(refusal.reason), Reason::from),
-                    );
+                    end = State::Refused(why.unwrap_or_else(|| Reason::from(refusal.reason)));
                     break;
                 }
                 Vouched::Challenge(challenge) => {
@@ -401,14 +399,14 @@ impl Logins {
         state.send_replace(end);
     }
 
-    fn profile(&self, device: &Device, enrolled: &Enrolled, terms: Terms) -> Arc<Profile> {
-        info!(event = "enrolled", device = %device.key, inner.ip = %enrolled.address, "a device was enrolled");
-        Arc::new(Profile::new(
-            &self.settings.gateway,
-            device,
-            enrolled,
-            terms,
-        ))
+    /// Waits until the device is on disk, so that no restart forgets what its user has been told.
+    async fn profile(&self, peer: &Peer, terms: Terms) -> Arc<Profile> {
+        if let Err(error) = self.peers.saved().await {
+            // It counts nevertheless, and the keeper says so.
+            debug!(%error, "an enrolment is not on disk yet");
+        }
+        info!(event = "enrolled", device = %peer.key(), inner.ip = %peer.address(), "a device was enrolled");
+        Arc::new(Profile::new(&self.settings.gateway, peer, terms))
     }
 
     /// Forgets answers that nobody fetched.

@@ -1,32 +1,18 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use causeway_proto::aaa::{Authorization, Limits};
+use causeway_proto::aaa::Limits;
 use causeway_proto::wireguard::PublicKey;
 
 use crate::auth::{Authenticator, UserFile};
-use crate::front::enrolment::NotEnrolled;
-use crate::session::admission;
 use crate::session::{PoolConfig, Pools, SessionTable, TableLimits};
+use crate::session::{admission, peers};
 use crate::task;
 
 use super::*;
 
-/// Lets everybody in.
-#[derive(Debug)]
-struct Everybody;
-
-impl Registrar for Everybody {
-    fn enrol(&self, _: &Authorization, _: &Device) -> Result<Enrolled, NotEnrolled> {
-        Ok(Enrolled {
-            address: Ipv4Addr::new(10, 99, 0, 2),
-            preshared_key: None,
-            expires: None,
-        })
-    }
-}
-
 fn logins(held: usize) -> (Arc<Logins>, Jobs) {
+    let folder = tempfile::tempdir().unwrap();
     let (table, _) = SessionTable::new(TableLimits {
         sessions: 999,
         per_user: 9,
@@ -46,6 +32,19 @@ fn logins(held: usize) -> (Arc<Logins>, Jobs) {
     };
     let users = Arc::new(Authenticator::users(UserFile::dev()));
     let pools = Pools::new(pool, Vec::new());
+    let limits = peers::Settings {
+        devices_per_user: 5,
+        devices: 10,
+        pool: None,
+        framed_ip: true,
+        reauth: None,
+        persist: Duration::ZERO,
+        own: None,
+    };
+    // Nobody writes, so nobody waits for that.
+    let file = folder.path().join("peers.toml");
+    let (peers, keeper) = Peers::open(&file, pools.clone(), limits).unwrap();
+    drop(keeper);
     let admission = Arc::new(Admission::new(users, table, pools, settings));
     let settings = Settings {
         deadline: Duration::from_secs(20),
@@ -57,7 +56,7 @@ fn logins(held: usize) -> (Arc<Logins>, Jobs) {
             keepalive: Duration::ZERO,
         },
     };
-    Logins::new(settings, admission, Arc::new(Everybody))
+    Logins::new(settings, admission, peers)
 }
 
 fn from(last: u8) -> Ends {

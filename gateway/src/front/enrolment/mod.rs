@@ -21,17 +21,16 @@
 
 mod answer;
 mod api;
+mod device;
 mod form;
 mod http;
 mod logins;
 mod page;
 mod profile;
 mod reason;
-mod registrar;
 
 pub use http::Enrolment;
 pub use logins::{Jobs, Logins, Settings};
 pub use profile::{Gateway, PRIVATE_KEY, Profile};
-pub use registrar::{Device, Enrolled, NotEnrolled, Registrar};
 
 pub(super) use logins::Ends;

@@ -8,8 +8,7 @@ use ipnet::Ipv4Net;
 use serde::{Serialize, Serializer};
 
 use crate::session::admission::Terms;
-
-use super::registrar::{Device, Enrolled};
+use crate::session::peers::Peer;
 
 /// Stands where the private key belongs, which only the device knows.
 pub const PRIVATE_KEY: &str = "PASTE-YOUR-PRIVATE-KEY-HERE";
@@ -60,29 +59,28 @@ pub struct Profile {
 impl Profile {
     /// Puts together what a device needs.
     #[must_use]
-    pub fn new(gateway: &Gateway, device: &Device, enrolled: &Enrolled, terms: Terms) -> Self {
+    pub fn new(gateway: &Gateway, peer: &Peer, terms: Terms) -> Self {
         let allowed_ips = if gateway.routes.is_empty() {
             vec![Ipv4Net::default()]
         } else {
             gateway.routes.clone()
         };
         let mut profile = Self {
-            address: enrolled.address,
+            address: peer.address(),
             prefix: 32,
             server_public_key: gateway.public_key.to_string(),
-            preshared_key: enrolled
-                .preshared_key
-                .as_ref()
+            preshared_key: peer
+                .preshared_key()
                 .map(|key| key.expose_base64().as_str().to_owned()),
             endpoint: gateway.endpoint.clone(),
             allowed_ips,
             dns: terms.dns,
             mtu: terms.mtu,
             keepalive: gateway.keepalive.as_secs(),
-            expires: enrolled.expires.map(rfc_3339),
+            expires: peer.expires().map(rfc_3339),
             profile: String::new(),
         };
-        profile.profile = profile.text(&device.name);
+        profile.profile = profile.text(peer.name());
         profile
     }
 
@@ -128,7 +126,66 @@ fn rfc_3339(time: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use causeway_proto::aaa::{Authorization, FramedAddress, Identity, Proof};
+
+    use crate::session::peers::{Enrolment, Origin, Peers, Settings};
+    use crate::session::{PoolConfig, Pools};
+
     use super::*;
+
+    /// A device of alice's that was enrolled at a fixed time.
+    fn peer(secret: Option<&str>, reauth: Option<Duration>) -> Arc<Peer> {
+        let networks = ["10.99.0.0/24".parse().unwrap()];
+        let gateway = Ipv4Addr::new(10, 99, 0, 1);
+        let pool = PoolConfig::new("users", &networks, &[], gateway, Duration::ZERO).unwrap();
+        let settings = Settings {
+            devices_per_user: 5,
+            devices: 10,
+            pool: None,
+            framed_ip: true,
+            reauth,
+            persist: Duration::ZERO,
+            own: None,
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let (peers, _keeper) = Peers::with_clock(
+            &folder.path().join("peers.toml"),
+            Pools::new(pool, Vec::new()),
+            settings,
+            || SystemTime::UNIX_EPOCH + Duration::from_secs(1_799_996_400),
+        )
+        .unwrap();
+        let authorization = Authorization {
+            user: Identity::new(b"alice").unwrap(),
+            proof: Proof::Message(String::new()),
+            keys: None,
+            address: FramedAddress::Fixed([10, 99, 0, 7].into()),
+            pool: None,
+            routes: Vec::new(),
+            session_timeout: None,
+            idle_timeout: None,
+            interim: None,
+            mtu: None,
+            class: Vec::new(),
+            filter: None,
+            dns: Vec::new(),
+            wins: Vec::new(),
+            server: "users".into(),
+            message: None,
+        };
+        let enrolment = Enrolment {
+            name: "alice's phone".into(),
+            key: PublicKey::from_bytes([7; 32]),
+            preshared_key: secret.map(|secret| secret.parse().unwrap()),
+            authorization,
+            method: None,
+            origin: Origin::Login,
+            lifetime: None,
+        };
+        peers.enrol(enrolment).unwrap()
+    }
 
     #[test]
     fn a_file_for_wg_quick_says_all_that_is_known() {
@@ -143,21 +200,13 @@ mod tests {
             ],
             keepalive: Duration::from_secs(25),
         };
-        let device = Device::new("alice's phone", PublicKey::from_bytes([7; 32])).unwrap();
-        let enrolled = Enrolled {
-            address: [10, 99, 0, 7].into(),
-            preshared_key: Some(
-                "FpCyhws9cxwWoV4xELtfJvjJN+zQVRPISllRWgeopVE="
-                    .parse()
-                    .unwrap(),
-            ),
-            expires: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
-        };
-        let terms = Terms {
+        let mut terms = Terms {
             dns: vec![[10, 0, 0, 10].into(), [10, 0, 0, 11].into()],
             mtu: 1400,
         };
-        let profile = Profile::new(&gateway, &device, &enrolled, terms.clone());
+        let secret = "FpCyhws9cxwWoV4xELtfJvjJN+zQVRPISllRWgeopVE=";
+        let device = peer(Some(secret), Some(Duration::from_secs(3600)));
+        let profile = Profile::new(&gateway, &device, terms.clone());
         assert_eq!(
             profile.profile,
             "# alice's phone\n[Interface]\nPrivateKey = PASTE-YOUR-PRIVATE-KEY-HERE\nAddress = 10.99.0.7/32\n\
@@ -169,19 +218,13 @@ mod tests {
         assert_eq!(profile.expires.as_deref(), Some("2027-01-15T08:00:00Z"));
         gateway.routes.clear();
         gateway.keepalive = Duration::ZERO;
-        let bare = Enrolled {
-            preshared_key: None,
-            expires: None,
-            ..enrolled
-        };
-        let terms = Terms {
-            dns: Vec::new(),
-            ..terms
-        };
-        let text = Profile::new(&gateway, &device, &bare, terms).profile;
+        terms.dns.clear();
+        let bare = Profile::new(&gateway, &peer(None, None), terms);
+        assert_eq!((&bare.expires, &bare.preshared_key), (&None, &None));
+        let text = bare.profile;
         assert!(text.contains("AllowedIPs = 0.0.0.0/0\n"));
-        assert!(
-            !text.contains("DNS") && !text.contains("Preshared") && !text.contains("Keepalive")
-        );
+        for absent in ["DNS", "Preshared", "Keepalive"] {
+            assert!(!text.contains(absent), "{absent}");
+        }
     }
 }

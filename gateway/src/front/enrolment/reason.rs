@@ -5,7 +5,6 @@ use std::sync::Arc;
 use causeway_proto::aaa::RefuseReason;
 
 use super::profile::Profile;
-use super::registrar::NotEnrolled;
 
 /// How far a log-in is.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,12 +42,11 @@ pub(super) enum Reason {
     KeyInUse,
     /// The code was not typed in time.
     Expired,
-    Failed,
 }
 
 impl Reason {
     #[cfg(test)]
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 9] = [
         Self::Rejected,
         Self::NoAnswer,
         Self::Busy,
@@ -58,7 +56,6 @@ impl Reason {
         Self::TooManyDevices,
         Self::KeyInUse,
         Self::Expired,
-        Self::Failed,
     ];
 
     /// Returns the word for programs.
@@ -73,7 +70,6 @@ impl Reason {
             Self::TooManyDevices => "too_many_devices",
             Self::KeyInUse => "key_in_use",
             Self::Expired => "expired",
-            Self::Failed => "failed",
         }
     }
 
@@ -105,16 +101,13 @@ impl Reason {
                 "This key belongs to another device. Make a new key and log in again."
             }
             Self::Expired => "The code was not entered in time. Log in again.",
-            Self::Failed => {
-                "You have logged in, but the gateway could not write that down. Tell your administrator."
-            }
         }
     }
 
     /// Returns whether the same log-in may succeed later, or elsewhere.
     pub(super) const fn is_passing(self) -> bool {
         match self {
-            Self::Busy | Self::Draining | Self::NoAddress | Self::Failed => true,
+            Self::Busy | Self::Draining | Self::NoAddress => true,
             Self::Rejected
             | Self::NoAnswer
             | Self::NotAllowed
@@ -136,18 +129,6 @@ impl From<RefuseReason> for Reason {
             RefuseReason::MissingKeys
             | RefuseReason::ChallengeNotSupported
             | RefuseReason::BadAuthorization => Self::NotAllowed,
-        }
-    }
-}
-
-impl From<NotEnrolled> for Reason {
-    fn from(reason: NotEnrolled) -> Self {
-        match reason {
-            NotEnrolled::TooManyDevices => Self::TooManyDevices,
-            NotEnrolled::KeyInUse => Self::KeyInUse,
-            NotEnrolled::NoAddress => Self::NoAddress,
-            NotEnrolled::NotAllowed => Self::NotAllowed,
-            NotEnrolled::Failed => Self::Failed,
         }
     }
 }
