@@ -184,7 +184,10 @@ pub const TABLE: &[Metric] = &[
         "Sessions by protocol and state.",
         Labels::Every(&[
             PROTOCOL,
-            ("state", Values::Words(&["authenticating", "up"])),
+            (
+                "state",
+                Values::Words(&["authenticating", "up", "unreachable"]),
+            ),
         ]),
     ),
     gauge(
