@@ -160,7 +160,7 @@ impl Accounting {
         &self,
         applicant: &Applicant,
         authorization: &Authorization,
-        method: AuthMethod,
+        (method, authentic): (Option<AuthMethod>, Authentic),
         address: Ipv4Addr,
     ) -> Option<Account> {
         let shared = self.0.as_ref()?;
@@ -173,7 +173,7 @@ impl Accounting {
             },
             address,
             method,
-            authentic: Authentic::Radius,
+            authentic,
         };
         let interim = authorization.interim.unwrap_or(shared.interim);
         Some(Account {
@@ -297,7 +297,7 @@ mod tests {
         accounting.account(
             &applicant,
             &authorization,
-            AuthMethod::Pap,
+            (Some(AuthMethod::Pap), Authentic::Radius),
             [10, 99, 0, 2].into(),
         )
     }

@@ -203,7 +203,7 @@ impl<'a> Output<'a> {
     pub fn paint(&self, word: &str) -> String {
         let colour = match word {
             "ok" | "up" | "healthy" => 32,
-            "warn" | "authenticating" => 33,
+            "warn" | "authenticating" | "unreachable" => 33,
             "down" | "unhealthy" => 31,
             _ => return word.to_owned(),
         };

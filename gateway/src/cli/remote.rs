@@ -273,6 +273,9 @@ fn numbers(status: &Status, component: &protocol::ComponentStatus) -> Vec<String
         "sstp" => {
             let counts = &status.sessions;
             let mut words = vec![format!("{} of {} up", counts.up, counts.limit)];
+            if counts.unreachable > 0 {
+                words.push(format!("{} unreachable", counts.unreachable));
+            }
             if counts.authenticating > 0 {
                 words.push(format!("{} logging in", counts.authenticating));
             }
@@ -320,7 +323,7 @@ fn show_sessions(sessions: &[Session], verbose: bool, out: &mut Output<'_>) {
         "ID", "USER", "PROTOCOL", "STATE", "ADDRESS", "FROM", "SINCE", "RX", "TX", "AUTH",
     ];
     if verbose {
-        head.push("CORRELATION");
+        head.extend(["DEVICE", "ROAMED", "CORRELATION"]);
     }
     let mut rows = vec![head.into_iter().map(str::to_owned).collect()];
     for session in sessions {
@@ -337,12 +340,11 @@ fn show_sessions(sessions: &[Session], verbose: bool, out: &mut Output<'_>) {
             authentication(session),
         ];
         if verbose {
-            row.push(
-                session
-                    .correlation
-                    .as_deref()
-                    .map_or_else(|| "-".to_owned(), safe),
-            );
+            row.extend([
+                or_none(&session.device),
+                roamed(session),
+                or_none(&session.correlation),
+            ]);
         }
         rows.push(row);
     }
@@ -366,8 +368,19 @@ fn authentication(session: &Session) -> String {
     }
 }
 
+fn or_none(value: &Option<String>) -> String {
+    value.as_deref().map_or_else(|| "-".to_owned(), safe)
+}
+
+/// How often the client's outer address has changed, and when last.
+fn roamed(session: &Session) -> String {
+    match &session.roamed {
+        Some(last) => format!("{}, last {}", session.roams, safe(last)),
+        None => "-".to_owned(),
+    }
+}
+
 fn show_session(session: &Session, out: &mut Output<'_>) {
-    let or_none = |value: &Option<String>| value.as_deref().map_or_else(|| "-".to_owned(), safe);
     let age = Duration::from_secs(session.age_seconds);
     let rows = [
         ("session", session.id.clone()),
@@ -377,6 +390,8 @@ fn show_session(session: &Session, out: &mut Output<'_>) {
         ("address", or_none(&session.address)),
         ("pool", or_none(&session.pool)),
         ("from", session.remote.clone()),
+        ("roamed", roamed(session)),
+        ("device", or_none(&session.device)),
         (
             "since",
             format!(

@@ -174,6 +174,9 @@ pub struct ComponentStatus {
 pub struct SessionCounts {
     /// With packets.
     pub up: usize,
+    /// Whose clients are not heard of.
+    #[serde(default)]
+    pub unreachable: usize,
     /// Not decided yet.
     pub authenticating: usize,
     /// The configured maximum.
@@ -222,9 +225,9 @@ pub struct Session {
     pub id: String,
     /// The user.
     pub user: String,
-    /// `sstp`.
+    /// `sstp` or `mobility`.
     pub protocol: String,
-    /// `authenticating` or `up`.
+    /// `authenticating`, `up` or `unreachable`.
     pub state: String,
     /// The inner address.
     pub address: Option<String>,
@@ -270,6 +273,15 @@ pub struct Session {
     /// The networks behind the client.
     #[serde(default)]
     pub networks: Vec<String>,
+    /// The name of the enrolled device.
+    #[serde(default)]
+    pub device: Option<String>,
+    /// How often `remote` has changed.
+    #[serde(default)]
+    pub roams: u64,
+    /// When it changed last (RFC 3339).
+    #[serde(default)]
+    pub roamed: Option<String>,
 }
 
 /// What a reload did.
@@ -328,6 +340,9 @@ impl From<&SessionView> for Session {
             packing: view.facts.packing.map(str::to_owned),
             filter: view.facts.filter.clone(),
             networks: view.facts.networks.clone(),
+            device: view.facts.device.clone(),
+            roams: view.facts.roams,
+            roamed: view.facts.roamed.map(rfc3339),
         }
     }
 }

@@ -212,6 +212,7 @@ impl Desk {
             uptime_seconds: self.started.elapsed().as_secs(),
             sessions: SessionCounts {
                 up: self.table.count(State::Up),
+                unreachable: self.table.count(State::Unreachable),
                 authenticating: self.table.count(State::Authenticating),
                 limit: plan.limit,
             },
@@ -407,7 +408,7 @@ impl Desk {
             event = "drain",
             notice_s = notice.as_secs(),
             over_s = over.as_secs(),
-            sessions = self.table.count(State::Up),
+            sessions = self.table.live(),
             "draining"
         );
         let desk = Arc::clone(self);
@@ -481,14 +482,7 @@ impl Desk {
             DrainState::Notice | DrainState::Disconnecting => 1,
             DrainState::Drained => 2,
         };
-        metrics::drain(
-            gauge,
-            if gauge == 1 {
-                self.table.count(State::Up)
-            } else {
-                0
-            },
-        );
+        metrics::drain(gauge, if gauge == 1 { self.table.live() } else { 0 });
     }
 
     fn drain_state(&self) -> DrainState {
@@ -501,7 +495,7 @@ impl Desk {
     }
 
     fn drain_report(&self, notice: Duration, over: Duration) -> Drain {
-        let sessions = self.table.count(State::Up);
+        let sessions = self.table.live();
         Drain {
             state: match self.drain_state() {
                 DrainState::Serving => "serving",

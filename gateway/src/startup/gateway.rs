@@ -28,7 +28,7 @@ use crate::radius::{self, Transport};
 use crate::session::admission::Admission;
 use crate::session::pool::{PoolConfig, Pools};
 use crate::session::routes::RouteBook;
-use crate::session::{SessionTable, State, lifetime};
+use crate::session::{SessionTable, lifetime};
 use crate::task::{self, Stop, StopHandle, Tasks};
 use crate::tunnel::sstp as driver;
 
@@ -233,7 +233,7 @@ impl Gateway {
         self.stop.stop();
         let limit = std::time::Duration::from_secs(8);
         let begun = Instant::now();
-        while self.table.count(State::Up) > 0 && begun.elapsed() < limit {
+        while self.table.live() > 0 && begun.elapsed() < limit {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         // Behind the last Stop.

@@ -20,7 +20,7 @@ use causeway_proto::aaa::{
 };
 use causeway_proto::activity::Activity;
 use causeway_proto::radius::access::Nas;
-use causeway_proto::radius::accounting::{Report, Status};
+use causeway_proto::radius::accounting::{Authentic, Report, Status};
 use harness::accounting_server::{AccountingServer, SECRET};
 
 /// Everything that reports, and no tunnel.
@@ -101,7 +101,7 @@ impl Gateway {
             .account(
                 &applicant,
                 &authorization(user.clone()),
-                AuthMethod::MsChapV2,
+                (Some(AuthMethod::MsChapV2), Authentic::Radius),
                 address,
             )
             .unwrap();

@@ -181,7 +181,13 @@ pub const TABLE: &[Metric] = &[
     gauge(
         "causeway_sessions",
         "Sessions by protocol and state.",
-        Labels::Every(&[CARRIER, ("state", Values::Words(&["authenticating", "up"]))]),
+        Labels::Every(&[
+            CARRIER,
+            (
+                "state",
+                Values::Words(&["authenticating", "up", "unreachable"]),
+            ),
+        ]),
     ),
     gauge(
         "causeway_session_limit",

@@ -43,7 +43,7 @@ fn holder(classes: &[Vec<u8>]) -> Holder<'_> {
         user: b"CORP\\alice",
         classes,
         address: [10, 99, 0, 7].into(),
-        method: AuthMethod::MsChapV2,
+        method: Some(AuthMethod::MsChapV2),
         authentic: Authentic::Radius,
     }
 }
