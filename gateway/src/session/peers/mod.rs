@@ -159,6 +159,14 @@ pub enum PeersError {
     },
 }
 
+impl PeersError {
+    /// Returns the number under which `causeway explain` knows the error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        "E0706"
+    }
+}
+
 /// Why what was changed is not on disk.
 #[derive(Clone, Debug, Error)]
 pub enum SaveError {
@@ -191,12 +199,16 @@ pub enum Change {
     },
 }
 
+/// What tells the time.
+type Clock = dyn Fn() -> SystemTime + Send + Sync;
+
 /// The register.
 pub struct Peers {
-    path: PathBuf,
+    /// Nothing when it is written nowhere.
+    path: Option<PathBuf>,
     pools: Pools,
     settings: ArcSwap<Settings>,
-    clock: Box<dyn Fn() -> SystemTime + Send + Sync>,
+    clock: Box<Clock>,
     /// What has expired before counts from here, so that a wrong clock at the start costs nobody an address.
     opened: SystemTime,
     /// Taken once a handshake, never by a packet.
@@ -238,19 +250,39 @@ impl Peers {
             line,
             message,
         })?;
+        Ok(Self::make(
+            Some(file.to_owned()),
+            pools,
+            settings,
+            (Box::new(clock), books),
+        ))
+    }
+
+    /// Makes a register that is written nowhere.
+    #[must_use]
+    pub fn in_memory(pools: Pools, settings: Settings) -> (Arc<Self>, Keeper) {
+        Self::make(None, pools, settings, (Box::new(now), Books::default()))
+    }
+
+    fn make(
+        path: Option<PathBuf>,
+        pools: Pools,
+        settings: Settings,
+        (clock, books): (Box<Clock>, Books),
+    ) -> (Arc<Self>, Keeper) {
         let peers = Arc::new(Self {
-            path: file.to_owned(),
+            path,
             pools,
             settings: ArcSwap::from_pointee(settings),
             opened: clock(),
-            clock: Box::new(clock),
+            clock,
             books: Mutex::new(books),
             urgent: Notify::new(),
             seen: AtomicBool::new(false),
             written: watch::Sender::new(Written::default()),
         });
         let keeper = Keeper::new(Arc::clone(&peers));
-        Ok((peers, keeper))
+        (peers, keeper)
     }
 
     /// Replaces the settings for what is enrolled from now on.
@@ -401,7 +433,7 @@ impl Peers {
             Ok(written) if written.version >= wanted => Ok(()),
             Ok(written) => match &written.error {
                 Some(message) => Err(SaveError::Write {
-                    path: self.path.clone(),
+                    path: self.path.clone().unwrap_or_default(),
                     message: message.clone(),
                 }),
                 None => Err(SaveError::Stopped),
