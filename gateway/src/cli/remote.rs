@@ -361,9 +361,9 @@ fn show_sessions(sessions: &[Session], verbose: bool, out: &mut Output<'_>) {
         ];
         if verbose {
             row.extend([
-                or_none(&session.device),
+                or_none(session.device.as_ref()),
                 roamed(session),
-                or_none(&session.correlation),
+                or_none(session.correlation.as_ref()),
             ]);
         }
         rows.push(row);
@@ -388,8 +388,8 @@ fn authentication(session: &Session) -> String {
     }
 }
 
-fn or_none(value: &Option<String>) -> String {
-    value.as_deref().map_or_else(|| "-".to_owned(), safe)
+fn or_none(value: Option<&String>) -> String {
+    value.map_or_else(|| "-".to_owned(), |text| safe(text))
 }
 
 /// How often the client's outer address has changed, and when last.
@@ -407,11 +407,11 @@ fn show_session(session: &Session, out: &mut Output<'_>) {
         ("user", safe(&session.user)),
         ("state", out.paint(&session.state)),
         ("protocol", session.protocol.clone()),
-        ("address", or_none(&session.address)),
-        ("pool", or_none(&session.pool)),
+        ("address", or_none(session.address.as_ref())),
+        ("pool", or_none(session.pool.as_ref())),
         ("from", session.remote.clone()),
         ("roamed", roamed(session)),
-        ("device", or_none(&session.device)),
+        ("device", or_none(session.device.as_ref())),
         (
             "since",
             format!(
@@ -436,15 +436,15 @@ fn show_session(session: &Session, out: &mut Output<'_>) {
                 session.tx_packets
             ),
         ),
-        ("accounting id", or_none(&session.accounting_id)),
+        ("accounting id", or_none(session.accounting_id.as_ref())),
         ("auth", authentication(session)),
-        ("result", or_none(&session.result)),
-        ("tls", or_none(&session.tls)),
-        ("crypto binding", or_none(&session.hash_protocol)),
-        ("packing", or_none(&session.packing)),
-        ("filter", or_none(&session.filter)),
+        ("result", or_none(session.result.as_ref())),
+        ("tls", or_none(session.tls.as_ref())),
+        ("crypto binding", or_none(session.hash_protocol.as_ref())),
+        ("packing", or_none(session.packing.as_ref())),
+        ("filter", or_none(session.filter.as_ref())),
         ("networks", session.networks.join(", ")),
-        ("correlation", or_none(&session.correlation)),
+        ("correlation", or_none(session.correlation.as_ref())),
     ];
     let rows: Vec<Vec<String>> = rows
         .into_iter()

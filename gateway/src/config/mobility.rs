@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use causeway_proto::wireguard::PrivateKey;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::os::credentials::{self, CredentialError, SecretRef};
 
@@ -147,18 +148,21 @@ impl Key {
     }
 
     fn instead(&self, error: CredentialError) -> Result<PrivateKey, CredentialError> {
-        match error {
-            CredentialError::Unreadable { path, source }
-                if self.make && source.kind() == std::io::ErrorKind::NotFound =>
-            {
-                let key = make()?;
-                let text = format!("{}\n", key.expose_base64().as_str());
-                credentials::write_private(&path, text.as_bytes())
-                    .map_err(|source| CredentialError::Unreadable { path, source })?;
-                Ok(key)
-            }
-            other => Err(other),
+        let (Some(SecretRef::File(path)), true) = (&self.source, self.make) else {
+            return Err(error);
+        };
+        if path.exists() {
+            return Err(error);
         }
+        let key = make()?;
+        let text = Zeroizing::new(format!("{}\n", key.expose_base64().as_str()));
+        credentials::write_private(path, text.as_bytes()).map_err(|source| {
+            CredentialError::Unreadable {
+                path: path.clone(),
+                source,
+            }
+        })?;
+        Ok(key)
     }
 }
 

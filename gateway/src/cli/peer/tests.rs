@@ -81,10 +81,10 @@ fn enrolled() -> Vec<Response> {
 }
 
 fn new_device(request: &Request) -> &NewDevice {
-    match request {
-        Request::DeviceAdd(new) => new,
-        other => panic!("{other:?}"),
-    }
+    let Request::DeviceAdd(new) = request else {
+        panic!("{request:?}")
+    };
+    new
 }
 
 /// The private key in a profile.

@@ -126,8 +126,8 @@ const TAI64_EPOCH: u64 = (1 << 62) + 10;
 
 /// Returns the time in a TAI64N label; `None` for zeros, and for what is before 1970.
 fn time_of(timestamp: [u8; 12]) -> Option<SystemTime> {
-    let [a, b, c, d, e, f, g, h, ..] = timestamp;
-    let seconds = u64::from_be_bytes([a, b, c, d, e, f, g, h]).checked_sub(TAI64_EPOCH)?;
+    let (seconds, _) = timestamp.split_first_chunk::<8>()?;
+    let seconds = u64::from_be_bytes(*seconds).checked_sub(TAI64_EPOCH)?;
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 

@@ -136,7 +136,11 @@ impl Peers {
                 .map_err(|error| error.to_string()),
             None => Ok(()),
         };
-        let path = self.path.as_deref().unwrap_or(Path::new("")).display();
+        let path = self
+            .path
+            .as_deref()
+            .unwrap_or_else(|| Path::new(""))
+            .display();
         let failed = result.is_err();
         if failed {
             self.seen.fetch_or(seen, Ordering::Relaxed);

@@ -259,7 +259,6 @@ impl Peers {
     }
 
     /// Makes a register that is written nowhere.
-    #[must_use]
     pub fn in_memory(pools: Pools, settings: Settings) -> (Arc<Self>, Keeper) {
         Self::make(None, pools, settings, (Box::new(now), Books::default()))
     }
@@ -301,7 +300,8 @@ impl Peers {
     pub fn enrol(&self, enrolment: Enrolment) -> Result<Arc<Peer>, EnrolError> {
         let settings = self.settings.load();
         let mut enrolment = enrolment;
-        enrolment.name = enrolment.name.trim().to_owned();
+        let name = enrolment.name.trim().to_owned();
+        enrolment.name = name;
         if !is_name(&enrolment.name) {
             return Err(EnrolError::BadName);
         }
@@ -428,8 +428,10 @@ impl Peers {
     pub async fn saved(&self) -> Result<(), SaveError> {
         let wanted = self.books().version();
         let mut written = self.written.subscribe();
-        let done = written.wait_for(|written| written.stopped || written.tried >= wanted);
-        let result = match done.await {
+        let done = written
+            .wait_for(|written| written.stopped || written.tried >= wanted)
+            .await;
+        match done {
             Ok(written) if written.version >= wanted => Ok(()),
             Ok(written) => match &written.error {
                 Some(message) => Err(SaveError::Write {
@@ -439,8 +441,7 @@ impl Peers {
                 None => Err(SaveError::Stopped),
             },
             Err(_) => Err(SaveError::Stopped),
-        };
-        result
+        }
     }
 
     /// Returns the time by which devices expire.

@@ -181,18 +181,18 @@ impl Devices {
     }
 
     fn device(&self, peer: &Peer, sessions: &Sessions) -> Device {
-        let mut device = Device::from(peer);
-        if let Some((id, state)) = sessions.0.get(&peer.address()) {
-            device.session = Some(id.clone());
-            device.state = match state {
-                State::Authenticating | State::Up => "connected",
-                State::Unreachable => "unreachable",
-            }
-            .to_owned();
-        } else if !peer.is_open(self.peers.now()) {
-            "expired".clone_into(&mut device.state);
+        let session = sessions.0.get(&peer.address());
+        let state = match session {
+            Some((_, State::Authenticating | State::Up)) => "connected",
+            Some((_, State::Unreachable)) => "unreachable",
+            None if peer.is_open(self.peers.now()) => "away",
+            None => "expired",
+        };
+        Device {
+            state: state.to_owned(),
+            session: session.map(|(id, _)| id.clone()),
+            ..Device::from(peer)
         }
-        device
     }
 }
 
