@@ -181,6 +181,15 @@ impl Authenticator {
         }
     }
 
+    /// Returns whether a user could log in at all; RADIUS servers alone know that of theirs.
+    #[must_use]
+    pub fn may_know(&self, user: &Identity) -> bool {
+        match &self.decider {
+            Decider::Radius(_) => true,
+            Decider::Users(users) => users.knows(user),
+        }
+    }
+
     /// Returns whether log-ins can be decided at all.
     #[must_use]
     pub fn health(&self) -> AuthHealth {

@@ -244,12 +244,8 @@ impl Admission {
                     Ok(grant) => {
                         let address = grant.network.address;
                         let accounting = self.table.accounting();
-                        let account = accounting.account(
-                            &applicant,
-                            &authorization,
-                            (Some(method), Authentic::Radius),
-                            address,
-                        );
+                        let how = (Some(method), Authentic::Radius);
+                        let account = accounting.account(&applicant, &authorization, how, address);
                         if let Some(account) = account {
                             seat.guard.set_account(account);
                         }

@@ -1,5 +1,7 @@
 //! Who decides about log-ins and who is told of sessions, with the secrets that this takes.
 
+use causeway_proto::wireguard::PrivateKey;
+
 use crate::auth::UserFile;
 use crate::config::{Config, Users};
 use crate::{accounting, dynauth, radius};
@@ -15,6 +17,8 @@ pub struct Authority {
     pub(super) dynauth: Option<dynauth::Config>,
     /// Whom the gateway lets in itself, when no RADIUS server decides.
     pub(super) users: Option<UserFile>,
+    /// The key of the Mobility tunnel, when that is on.
+    pub(super) mobility: Option<PrivateKey>,
 }
 
 impl Authority {
@@ -36,6 +40,10 @@ impl Authority {
             accounting: config.accounting()?,
             dynauth: config.dynauth()?,
             users,
+            mobility: match &config.mobility {
+                Some(mobility) => Some(mobility.key.read()?),
+                None => None,
+            },
         })
     }
 }

@@ -8,7 +8,7 @@ use causeway_proto::sstp::http::{ClientShape, client_shape};
 use tokio::sync::mpsc;
 
 use super::authority::Authority;
-use super::desk::{Desk, Plan};
+use super::desk::{Desk, Devices, Plan};
 use super::error::StartupError;
 use super::{publish, translate};
 use crate::accounting::{self, Accounting};
@@ -26,6 +26,7 @@ use crate::os::netlink::{self, Router};
 use crate::os::tun::Device;
 use crate::radius::{self, Transport};
 use crate::session::admission::Admission;
+use crate::session::peers::Peers;
 use crate::session::pool::{PoolConfig, Pools};
 use crate::session::routes::RouteBook;
 use crate::session::{SessionTable, lifetime};
@@ -65,6 +66,8 @@ pub struct Gateway {
     pub certificates: Arc<Certificates>,
     /// The desk that answers administrators, and drains.
     pub desk: Arc<Desk>,
+    /// Its register of devices, when the Mobility tunnel is on.
+    pub peers: Option<Arc<Peers>>,
     /// Where the front door listens.
     pub addresses: Vec<SocketAddr>,
     data_plane: Arc<DataPlane>,
@@ -102,6 +105,7 @@ impl Gateway {
             accounting: accounts,
             dynauth,
             users,
+            mobility,
         } = parts.authority;
         let authenticator = Arc::new(authenticator(config, radius, users, &mut tasks)?);
         let pools = Pools::new(config.pools.default.clone(), config.pools.others.clone());
@@ -112,6 +116,14 @@ impl Gateway {
             "session lifetimes",
             lifetime::run(Arc::clone(&table), changes, clock::coarse_ms),
         );
+        let devices = match (&config.mobility, &mobility) {
+            (Some(mobility), Some(key)) => {
+                let own = (mobility, key.public());
+                let life = (&mut tasks, stop.clone());
+                Some(Devices::open(config, own, &pools, &authenticator, life)?)
+            }
+            (_, _) => None,
+        };
         let admission = Admission::new(
             Arc::clone(&authenticator),
             Arc::clone(&table),
@@ -182,6 +194,9 @@ impl Gateway {
             Arc::clone(&admission),
             Arc::clone(&driver),
         );
+        if let Some(devices) = &devices {
+            desk.set_devices(devices.clone());
+        }
         if let Some(server) = parts.control {
             let (asked, questions) = mpsc::channel(16);
             tasks.spawn("control socket", server.serve(asked, stop.clone()));
@@ -212,6 +227,7 @@ impl Gateway {
             table,
             certificates,
             desk,
+            peers: devices.map(|devices| devices.peers),
             addresses,
             data_plane,
             accounting,

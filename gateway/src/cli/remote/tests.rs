@@ -10,7 +10,10 @@ use crate::control::protocol::{ComponentStatus, Pool, SessionCounts};
 use super::*;
 
 /// Answers each request in turn, and returns the requests.
-fn gateway(socket: &Path, answers: Vec<Response>) -> std::thread::JoinHandle<Vec<Request>> {
+pub(in crate::cli) fn gateway(
+    socket: &Path,
+    answers: Vec<Response>,
+) -> std::thread::JoinHandle<Vec<Request>> {
     let listener = UnixListener::bind(socket).unwrap();
     std::thread::spawn(move || {
         answers

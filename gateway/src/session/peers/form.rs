@@ -9,7 +9,6 @@ use causeway_proto::aaa::{AuthMethod, Authorization, FramedAddress, Identity, Pr
 use causeway_proto::wireguard::{PeerId, PresharedKey, PublicKey};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use toml::Spanned;
 use zeroize::Zeroizing;
 
 use super::PeersError;
@@ -21,15 +20,13 @@ const HEAD: &str = "# The devices that are enrolled for the Mobility tunnel. The
 /// The form that this version reads and writes.
 const SCHEMA: u32 = 1;
 
-/// The whole file.
+/// What stands before the first `[[peer]]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table {
-    schema: Spanned<u32>,
+struct Head {
+    schema: u32,
     #[serde(default)]
     next: u32,
-    #[serde(default)]
-    peer: Vec<Spanned<Entry>>,
 }
 
 /// One `[[peer]]`.
@@ -97,43 +94,67 @@ pub(super) struct Contents {
     pub(super) peers: Vec<(usize, Peer)>,
 }
 
-/// Reads the text of the file.
+/// Reads the text of the file: device by device, so that a large one takes no more memory than what it makes.
 pub(super) fn read(path: &Path, text: &str) -> Result<Contents, PeersError> {
-    let wrong = |at: usize, message: String| PeersError::Form {
+    let wrong = |line, message| PeersError::Form {
         path: path.to_owned(),
-        line: line(text, at),
+        line,
         message,
     };
-    let table: Table = toml::from_str(text).map_err(|error| {
-        let at = error.span().map_or(0, |span| span.start);
+    let mut contents = Contents::default();
+    for (first, part) in parts(text) {
         // Not the error's own text: it quotes the line, which may hold a secret.
-        wrong(at, error.message().to_owned())
-    })?;
-    if *table.schema.as_ref() != SCHEMA {
-        let message = format!(
-            "schema {} is not known to this version, which writes {SCHEMA}",
-            table.schema.as_ref()
-        );
-        return Err(wrong(table.schema.span().start, message));
-    }
-    let mut lines = Lines::new(text);
-    let mut contents = Contents {
-        next: table.next,
-        peers: Vec::with_capacity(table.peer.len()),
-    };
-    for entry in table.peer {
-        let line = lines.of(entry.span().start);
-        let entry = entry.into_inner();
+        let told = |part: &str, error: &toml::de::Error| {
+            let at = error.span().map_or(0, |span| span.start);
+            let before = part.get(..at).unwrap_or_default();
+            wrong(first + breaks(before), error.message().to_owned())
+        };
+        let Some(entry) = part.strip_prefix(HEADER) else {
+            let head: Head = toml::from_str(part).map_err(|error| told(part, &error))?;
+            if head.schema != SCHEMA {
+                let message = format!(
+                    "schema {} is not known to this version, which writes {SCHEMA}",
+                    head.schema
+                );
+                return Err(wrong(first, message));
+            }
+            contents.next = head.next;
+            continue;
+        };
+        let entry: Entry = toml::from_str(entry).map_err(|error| told(entry, &error))?;
         let id = entry.id;
-        let peer = entry.peer().map_err(|message| PeersError::Form {
-            path: path.to_owned(),
-            line,
-            message,
-        })?;
+        let peer = entry.peer().map_err(|message| wrong(first, message))?;
         contents.next = contents.next.max(id.saturating_add(1));
-        contents.peers.push((line, peer));
+        contents.peers.push((first, peer));
     }
     Ok(contents)
+}
+
+/// What each device begins with.
+const HEADER: &str = "[[peer]]";
+
+/// Takes the text apart before each device, with the line, from 1, in which each part begins.
+fn parts(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut rest = Some(text);
+    let mut line = 1;
+    std::iter::from_fn(move || {
+        let all = rest?;
+        let first = line;
+        let next = all.match_indices('\n').map(|(at, _)| at + 1).find(|at| {
+            line += 1;
+            all.get(*at..).is_some_and(|rest| rest.starts_with(HEADER))
+        });
+        let (part, after) = match next {
+            Some(at) => (all.get(..at).unwrap_or_default(), all.get(at..)),
+            None => (all, None),
+        };
+        rest = after;
+        Some((first, part))
+    })
+}
+
+fn breaks(text: &str) -> usize {
+    text.bytes().filter(|octet| *octet == b'\n').count()
 }
 
 /// Writes the text of the file.
@@ -237,6 +258,8 @@ impl Entry {
             None => None,
         };
         let classes: Option<Vec<_>> = self.class.iter().map(|class| octets_of(class)).collect();
+        // There may be very many devices, and room to grow is no use to them.
+        let classes = classes.ok_or("`class` must be hexadecimal digits")?;
         let timestamp = match &self.timestamp {
             Some(text) => octets_of(text)
                 .and_then(|octets| <[u8; 12]>::try_from(octets).ok())
@@ -255,7 +278,7 @@ impl Entry {
             idle_timeout: self.idle_timeout.map(Duration::from_secs),
             interim: self.interim.map(Duration::from_secs),
             mtu: self.mtu,
-            class: classes.ok_or("`class` must be hexadecimal digits")?,
+            class: classes.into_boxed_slice().into_vec(),
             filter: self.filter.clone(),
             dns: self.dns.clone(),
             wins: self.wins.clone(),
@@ -284,39 +307,6 @@ impl Entry {
             })),
         })
     }
-}
-
-/// Counts lines up to places that come in order.
-struct Lines<'a> {
-    text: &'a str,
-    at: usize,
-    line: usize,
-}
-
-impl<'a> Lines<'a> {
-    const fn new(text: &'a str) -> Self {
-        Self {
-            text,
-            at: 0,
-            line: 1,
-        }
-    }
-
-    fn of(&mut self, at: usize) -> usize {
-        if at >= self.at {
-            let between = self.text.get(self.at..at).unwrap_or_default();
-            self.line += between.bytes().filter(|octet| *octet == b'\n').count();
-            self.at = at;
-            self.line
-        } else {
-            line(self.text, at)
-        }
-    }
-}
-
-/// Returns the number of the line, from 1.
-fn line(text: &str, at: usize) -> usize {
-    Lines::new(text).of(at.min(text.len()))
 }
 
 fn method(word: &str) -> Option<AuthMethod> {

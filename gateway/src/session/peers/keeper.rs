@@ -1,5 +1,7 @@
 //! The one writer.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -127,11 +129,18 @@ impl Peers {
         if !seen && self.written.borrow().version == version {
             return true;
         }
-        let text = form::write(next, &all);
-        let result = match &text {
-            Ok(text) => disk::write(&self.path, text).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
+        let result = match &self.path {
+            Some(path) => form::write(next, &all)
+                .map_err(io::Error::other)
+                .and_then(|text| disk::write(path, &text))
+                .map_err(|error| error.to_string()),
+            None => Ok(()),
         };
+        let path = self
+            .path
+            .as_deref()
+            .unwrap_or_else(|| Path::new(""))
+            .display();
         let failed = result.is_err();
         if failed {
             self.seen.fetch_or(seen, Ordering::Relaxed);
@@ -141,14 +150,14 @@ impl Peers {
             match result {
                 Ok(()) => {
                     if written.error.take().is_some() {
-                        info!(path = %self.path.display(), "enrolled devices are written again");
+                        info!(%path, "enrolled devices are written again");
                     }
                     written.version = version;
                 }
                 Err(message) => {
                     // Once a change of state.
                     if written.error.is_none() {
-                        error!(path = %self.path.display(), error = message, code = "E0705",
+                        error!(%path, error = message, code = "E0705",
                             "enrolled devices cannot be written: a restart would forget what has changed");
                     }
                     written.error = Some(message);

@@ -159,6 +159,14 @@ pub enum PeersError {
     },
 }
 
+impl PeersError {
+    /// Returns the number under which `causeway explain` knows the error.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        "E0706"
+    }
+}
+
 /// Why what was changed is not on disk.
 #[derive(Clone, Debug, Error)]
 pub enum SaveError {
@@ -191,12 +199,16 @@ pub enum Change {
     },
 }
 
+/// What tells the time.
+type Clock = dyn Fn() -> SystemTime + Send + Sync;
+
 /// The register.
 pub struct Peers {
-    path: PathBuf,
+    /// Nothing when it is written nowhere.
+    path: Option<PathBuf>,
     pools: Pools,
     settings: ArcSwap<Settings>,
-    clock: Box<dyn Fn() -> SystemTime + Send + Sync>,
+    clock: Box<Clock>,
     /// What has expired before counts from here, so that a wrong clock at the start costs nobody an address.
     opened: SystemTime,
     /// Taken once a handshake, never by a packet.
@@ -238,19 +250,38 @@ impl Peers {
             line,
             message,
         })?;
+        Ok(Self::make(
+            Some(file.to_owned()),
+            pools,
+            settings,
+            (Box::new(clock), books),
+        ))
+    }
+
+    /// Makes a register that is written nowhere.
+    pub fn in_memory(pools: Pools, settings: Settings) -> (Arc<Self>, Keeper) {
+        Self::make(None, pools, settings, (Box::new(now), Books::default()))
+    }
+
+    fn make(
+        path: Option<PathBuf>,
+        pools: Pools,
+        settings: Settings,
+        (clock, books): (Box<Clock>, Books),
+    ) -> (Arc<Self>, Keeper) {
         let peers = Arc::new(Self {
-            path: file.to_owned(),
+            path,
             pools,
             settings: ArcSwap::from_pointee(settings),
             opened: clock(),
-            clock: Box::new(clock),
+            clock,
             books: Mutex::new(books),
             urgent: Notify::new(),
             seen: AtomicBool::new(false),
             written: watch::Sender::new(Written::default()),
         });
         let keeper = Keeper::new(Arc::clone(&peers));
-        Ok((peers, keeper))
+        (peers, keeper)
     }
 
     /// Replaces the settings for what is enrolled from now on.
@@ -269,7 +300,8 @@ impl Peers {
     pub fn enrol(&self, enrolment: Enrolment) -> Result<Arc<Peer>, EnrolError> {
         let settings = self.settings.load();
         let mut enrolment = enrolment;
-        enrolment.name = enrolment.name.trim().to_owned();
+        let name = enrolment.name.trim().to_owned();
+        enrolment.name = name;
         if !is_name(&enrolment.name) {
             return Err(EnrolError::BadName);
         }
@@ -396,19 +428,20 @@ impl Peers {
     pub async fn saved(&self) -> Result<(), SaveError> {
         let wanted = self.books().version();
         let mut written = self.written.subscribe();
-        let done = written.wait_for(|written| written.stopped || written.tried >= wanted);
-        let result = match done.await {
+        let done = written
+            .wait_for(|written| written.stopped || written.tried >= wanted)
+            .await;
+        match done {
             Ok(written) if written.version >= wanted => Ok(()),
             Ok(written) => match &written.error {
                 Some(message) => Err(SaveError::Write {
-                    path: self.path.clone(),
+                    path: self.path.clone().unwrap_or_default(),
                     message: message.clone(),
                 }),
                 None => Err(SaveError::Stopped),
             },
             Err(_) => Err(SaveError::Stopped),
-        };
-        result
+        }
     }
 
     /// Returns the time by which devices expire.

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use causeway_proto::aaa::Identity;
@@ -16,15 +17,15 @@ use super::{LeaseError, PoolUsage};
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Holder {
     /// Lower-case, because authenticators take `Alice` and `alice` for one.
-    user: Vec<u8>,
-    device: Option<String>,
+    user: Arc<[u8]>,
+    device: Option<Arc<str>>,
 }
 
 impl Holder {
     pub(super) fn new(user: &Identity, device: Option<&str>) -> Self {
         Self {
-            user: user.as_bytes().to_ascii_lowercase(),
-            device: device.map(str::to_owned),
+            user: user.as_bytes().to_ascii_lowercase().into(),
+            device: device.map(Arc::from),
         }
     }
 }

@@ -19,6 +19,13 @@ use crate::session::peers::{Enrolment, Keeper, Peers};
 use crate::session::pool::{PoolConfig, Pools};
 use crate::session::{SessionTable, State, TableLimits};
 
+const REMOTE: &str = "198.51.100.7:50123";
+const LOCAL: &str = "203.0.113.4:5008";
+
+fn place(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
 struct Rig {
     door: Admission,
     pools: Pools,
@@ -112,10 +119,8 @@ impl Rig {
 
     fn resume(&self, peer: &Peer, after: u64) -> Result<Seat, RefuseReason> {
         let now = peer.created() + Duration::from_secs(after);
-        let remote = "198.51.100.7:50123".parse().unwrap();
-        let local = "203.0.113.4:5008".parse().unwrap();
         self.door
-            .resume_at(now, peer, remote, local)
+            .resume_at(now, peer, place(REMOTE), place(LOCAL))
             .map_err(|refusal| refusal.reason)
     }
 
@@ -141,7 +146,7 @@ fn an_enrolled_device_has_a_session_without_a_log_in() {
         (State::Up, TunnelKind::Mobility)
     );
     assert_eq!(view.user.display(), "alice");
-    assert_eq!(view.remote, "198.51.100.7:50123".parse().unwrap());
+    assert_eq!(view.remote, place(REMOTE));
     assert_eq!(view.facts.device.as_deref(), Some("device3"));
     assert_eq!(view.facts.server.as_deref(), Some("nps1"));
     assert_eq!(view.facts.method, Some(AuthMethod::Pap));
@@ -161,7 +166,6 @@ async fn a_session_lasts_for_what_is_left_of_the_log_in() {
     let rig = rig();
     let peer = rig.enrol(3, accept("alice"));
     let almost = peer.created() + Duration::from_millis(3_599_980);
-    let ends = ["198.51.100.7:1", "203.0.113.4:5008"].map(|text| text.parse().unwrap());
     let (table, changes) = SessionTable::new(TableLimits {
         sessions: 9,
         per_user: 2,
@@ -174,7 +178,9 @@ async fn a_session_lasts_for_what_is_left_of_the_log_in() {
     ));
     let users = Arc::new(Authenticator::users(UserFile::dev()));
     let door = Admission::new(users, table, rig.pools.clone(), settings());
-    let mut seat = door.resume_at(almost, &peer, ends[0], ends[1]).unwrap();
+    let mut seat = door
+        .resume_at(almost, &peer, place(REMOTE), place(LOCAL))
+        .unwrap();
     seat.guard.set_up();
     let mut commands = seat.take_commands();
     let order = commands.next().await;

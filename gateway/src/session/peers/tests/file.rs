@@ -107,7 +107,7 @@ fn a_file_that_is_wrong_is_told_with_its_line_and_left_alone() {
         .matches('\n')
         .count();
     let rows = [
-        ("schema = 1", "schema = 2", 3, "schema 2 is not known"),
+        ("schema = 1", "schema = 2", 1, "schema 2 is not known"),
         (&*second, &*first, second_peer, "stands twice"),
         ("id = 1", "id = 0", second_peer, "id 0 stands twice"),
         ("10.0.0.3", "10.0.0.2", second_peer, "10.0.0.2 stands twice"),
@@ -127,6 +127,13 @@ fn a_file_that_is_wrong_is_told_with_its_line_and_left_alone() {
             "`expires`",
         ),
         ("[[peer]]", "[[peer", line("[[peer]]"), ""),
+        ("schema = 1", "", 1, "missing field `schema`"),
+        (
+            "\n[[peer]]\nid = 1",
+            "\nid = 1",
+            second_peer,
+            "duplicate key",
+        ),
     ];
     for (from, to, line, message) in rows {
         let bad = good.replacen(from, to, 1);
