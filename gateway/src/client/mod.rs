@@ -4,7 +4,6 @@
 //! things work, not to be fast: each packet is a message of its own.
 
 mod ping;
-mod trust;
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,7 +26,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-pub use trust::Trust;
+pub use crate::trust::Trust;
 
 /// What is read of the connection at once: a TLS record.
 const CHUNK: usize = 16 * 1024;

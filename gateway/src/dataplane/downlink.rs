@@ -122,8 +122,6 @@ impl Downlink {
             for event in ready.drain(..) {
                 match event.token {
                     BELL => {
-                        // What is told may give a place or an address to somebody else.
-                        self.send_outgoing();
                         if self.obey() {
                             self.flush();
                             return Ok(());
@@ -144,8 +142,19 @@ impl Downlink {
         }
     }
 
+    /// Looks once at everything, without waiting.
+    #[cfg(test)]
+    pub(crate) fn turn(&mut self) {
+        self.tools.tick();
+        self.read_tun();
+        self.obey();
+        self.flush();
+    }
+
     /// Takes the messages; returns whether the end is among them.
     fn obey(&mut self) -> bool {
+        // What is told may give a place or an address to somebody else.
+        self.send_outgoing();
         for command in self.mailbox.take() {
             match command {
                 DownCommand::Attach(route) => self.attach(route),

@@ -8,7 +8,12 @@
 //! (`slots`), cuts them (`segment`) straight into the session's queue (`queue`), encrypts up to 64 KiB at a time and
 //! writes (`downlink`). It alone writes to the sockets.
 //!
-//! The two halves of a session (`shard` holds the receiving ones) share what is in `stream`. Control speaks to the
+//! **Datagram sessions** have no machine here, only keys: the uplink thread of their shard reads trains of datagrams,
+//! opens them in place and gathers what a whole batch brings (`uplink::datagrams`); the downlink thread puts packets
+//! together for one call with one length (`downlink::outgoing`) and drops what the socket does not take. Handshakes,
+//! timers and the life of keys belong to a driver, which is told by notices (`attach::datagram`).
+//!
+//! The two halves of a stream (`shard` holds the receiving ones) share what is in `stream`. Control speaks to the
 //! threads through mailboxes (`mailbox`); idle threads sleep in the kernel. Counters are plain numbers of their
 //! thread, published once a batch (`counters`).
 

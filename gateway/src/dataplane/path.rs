@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::thread;
 
 use crate::os::udp::Path;
 
@@ -35,6 +36,17 @@ impl Cell {
         }
         self.sequence
             .store(sequence.wrapping_add(2), Ordering::Release);
+    }
+
+    /// Returns the endpoint, if there is one; waits for a writer's few stores.
+    pub(crate) fn load(&self) -> Option<Endpoint> {
+        while self.sequence.load(Ordering::Relaxed) != 0 {
+            if let Some(endpoint) = self.changed(&mut 0) {
+                return Some(endpoint);
+            }
+            thread::yield_now();
+        }
+        None
     }
 
     /// Returns the endpoint if it is another one than that of `seen`, which the last call has left.
@@ -104,11 +116,9 @@ fn words(address: IpAddr) -> [u64; 2] {
     match address {
         IpAddr::V4(address) => [0, u64::from(address.to_bits())],
         IpAddr::V6(address) => {
-            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.octets();
-            [
-                u64::from_be_bytes([a, b, c, d, e, f, g, h]),
-                u64::from_be_bytes([i, j, k, l, m, n, o, p]),
-            ]
+            let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).unwrap_or(0);
+            let bits = address.to_bits();
+            [half(bits >> 64), half(bits)]
         }
     }
 }
@@ -140,7 +150,7 @@ mod tests {
     fn an_endpoint_comes_back_once_as_it_went_in() {
         let cell = Cell::default();
         let mut seen = 0;
-        assert_eq!(cell.changed(&mut seen), None);
+        assert_eq!((cell.changed(&mut seen), cell.load()), (None, None));
         for endpoint in [
             endpoint(0, "192.0.2.7:5008", None),
             endpoint(1, "255.255.255.255:65535", Some("10.0.0.1")),
@@ -149,6 +159,7 @@ mod tests {
         ] {
             cell.store(&endpoint);
             assert_eq!(cell.changed(&mut seen), Some(endpoint));
+            assert_eq!(cell.load(), Some(endpoint));
             assert_eq!(cell.changed(&mut seen), None);
         }
     }
@@ -160,7 +171,7 @@ mod tests {
             endpoint(1, "17.17.17.17:4369", Some("17.17.17.17")),
             endpoint(2, "[2222:2222:2222:2222:2222:2222:2222:2222]:8738", None),
         ];
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             scope.spawn(|| {
                 for number in 0..50_000 {
                     cell.store(&both[number % 2]);

@@ -1,5 +1,6 @@
 //! The threads as a whole, between TLS clients over loopback and a device in memory.
 
+mod datagrams;
 mod filters;
 mod fragments;
 mod rig;

@@ -75,14 +75,14 @@ pub struct Group {
     pub address: SocketAddr,
     /// One for each shard: datagrams of data, by the shard in their receiver index.
     pub data: Vec<Socket>,
-    /// Everything else.
+    /// Everything else; in a train that a handshake message leads there may be data behind it, which is lost.
     pub control: Socket,
 }
 
 /// One socket of a group; it never blocks.
 #[derive(Debug)]
 pub struct Socket {
-    socket: UdpSocket,
+    inner: UdpSocket,
     gro: bool,
     gso: AtomicBool,
 }
@@ -116,7 +116,7 @@ fn group(mut address: SocketAddr, shards: u8, offloads: Offloads) -> io::Result<
     for number in 0..shards {
         let socket = Socket::new(bind(address, Sharing::Group)?, offloads, DATA_BUFFER)?;
         if number == 0 {
-            address = socket.socket.local_addr()?;
+            address = socket.inner.local_addr()?;
             steering::attach(&socket, shards)?;
         }
         data.push(socket);
@@ -183,7 +183,7 @@ impl Socket {
         let gro = offloads.gro && setsockopt(&socket, sockopt::UdpGroSegment, &true).is_ok();
         let gso = offloads.gso && setsockopt(&socket, sockopt::UdpGsoSegment, &0).is_ok();
         Ok(Self {
-            socket,
+            inner: socket,
             gro,
             gso: AtomicBool::new(gso),
         })
@@ -195,7 +195,7 @@ impl Socket {
     ///
     /// When the kernel refuses.
     pub fn address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+        self.inner.local_addr()
     }
 
     /// Returns whether datagrams arrive in trains.
@@ -213,13 +213,13 @@ impl Socket {
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.inner.as_fd()
     }
 }
 
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
+        self.inner.as_raw_fd()
     }
 }
 
@@ -240,6 +240,12 @@ fn set_number(fd: &impl AsRawFd, level: i32, name: i32, value: i32) -> io::Resul
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Makes the kernel refuse trains of `socket`: without checksums it segments nothing.
+#[cfg(test)]
+pub(crate) fn refuse_trains(socket: &Socket) {
+    set_number(socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
 }
 
 #[cfg(test)]

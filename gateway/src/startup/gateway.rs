@@ -7,12 +7,13 @@ use std::time::Instant;
 use causeway_proto::sstp::http::{ClientShape, client_shape};
 use tokio::sync::mpsc;
 
+use super::authority::Authority;
 use super::desk::{Desk, Plan};
 use super::error::StartupError;
 use super::{publish, translate};
-use crate::accounting::Accounting;
+use crate::accounting::{self, Accounting};
 use crate::auth::{Authenticator, RadiusAuthenticator, UserFile};
-use crate::config::{Config, Users};
+use crate::config::Config;
 use crate::control::server::Server;
 use crate::dataplane::{DataPlane, clock};
 use crate::dynauth;
@@ -22,7 +23,7 @@ use crate::observe::exporter::{Exporter, StatusPage};
 use crate::observe::health::{Component, Health, Status};
 use crate::observe::metrics::{self, Metrics};
 use crate::os::tun::Device;
-use crate::radius::Transport;
+use crate::radius::{self, Transport};
 use crate::session::admission::Admission;
 use crate::session::pool::Pools;
 use crate::session::{SessionTable, State, lifetime};
@@ -43,6 +44,8 @@ pub struct Parts {
     pub control: Option<Server>,
     /// What the front door shows; read while a key for root's eyes can be.
     pub certificates: Certificates,
+    /// Who decides about log-ins.
+    pub authority: Authority,
     /// The device.
     pub device: Device,
     /// The recorder of the metrics.
@@ -92,9 +95,15 @@ impl Gateway {
         let data_plane = Arc::new(
             DataPlane::start(parts.device, config.dataplane()).map_err(StartupError::DataPlane)?,
         );
-        let authenticator = Arc::new(authenticator(config, &mut tasks)?);
+        let Authority {
+            radius,
+            accounting: accounts,
+            dynauth,
+            users,
+        } = parts.authority;
+        let authenticator = Arc::new(authenticator(config, radius, users, &mut tasks)?);
         let pools = Pools::new(config.pools.default.clone(), config.pools.others.clone());
-        let accounting = accounting(config, &mut tasks)?;
+        let accounting = accounting(accounts, &mut tasks)?;
         let (table, changes) =
             SessionTable::with_accounting(config.limits.table, accounting.clone());
         tasks.spawn(
@@ -107,7 +116,7 @@ impl Gateway {
             pools.clone(),
             translate::admission(config),
         ));
-        dynamic_authorization(config, &admission, &mut tasks, &stop)?;
+        dynamic_authorization(config, dynauth, &admission, &mut tasks, &stop)?;
         let sstp = translate::sstp(config, |method| authenticator.supports(method));
         if let causeway_proto::ppp::RoleConfig::Server(server) = &sstp.machine.ppp.role
             && server.auth.is_empty()
@@ -237,8 +246,13 @@ impl Gateway {
 }
 
 /// Builds whoever decides about log-ins.
-fn authenticator(config: &Config, tasks: &mut Tasks) -> Result<Authenticator, StartupError> {
-    if let Some(radius) = config.radius_client()? {
+fn authenticator(
+    config: &Config,
+    radius: Option<radius::Config>,
+    users: Option<UserFile>,
+    tasks: &mut Tasks,
+) -> Result<Authenticator, StartupError> {
+    if let Some(radius) = radius {
         let mfa = radius.mfa;
         let (transport, driver) = Transport::new(radius).map_err(|_| StartupError::Random)?;
         tasks.spawn("radius", driver.run());
@@ -246,16 +260,17 @@ fn authenticator(config: &Config, tasks: &mut Tasks) -> Result<Authenticator, St
             .with_pap_code_split(config.radius.pap_code_split);
         return Ok(Authenticator::radius(radius, config.duplicate_logins()));
     }
-    match &config.users {
-        Users::Shown => Ok(Authenticator::users(UserFile::dev())),
-        Users::File(path) => Ok(Authenticator::users(UserFile::load(path)?)),
-        Users::None => Err(StartupError::NobodyDecides),
-    }
+    users
+        .map(Authenticator::users)
+        .ok_or(StartupError::NobodyDecides)
 }
 
 /// Starts to report sessions, if RADIUS servers decide about them.
-fn accounting(config: &Config, tasks: &mut Tasks) -> Result<Accounting, StartupError> {
-    let Some(settings) = config.accounting()? else {
+fn accounting(
+    settings: Option<accounting::Config>,
+    tasks: &mut Tasks,
+) -> Result<Accounting, StartupError> {
+    let Some(settings) = settings else {
         return Ok(Accounting::off());
     };
     let (accounting, driver) = Accounting::start(settings).map_err(StartupError::Socket)?;
@@ -266,12 +281,12 @@ fn accounting(config: &Config, tasks: &mut Tasks) -> Result<Accounting, StartupE
 /// Starts to listen to RADIUS servers that end or change sessions, if there is such a listener.
 fn dynamic_authorization(
     config: &Config,
+    settings: Option<dynauth::Config>,
     admission: &Arc<Admission>,
     tasks: &mut Tasks,
     stop: &Stop,
 ) -> Result<(), StartupError> {
-    let (Some(listen), Some(settings)) = (&config.radius.dynamic_authorization, config.dynauth()?)
-    else {
+    let (Some(listen), Some(settings)) = (&config.radius.dynamic_authorization, settings) else {
         return Ok(());
     };
     let address = listen.listen;

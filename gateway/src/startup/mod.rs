@@ -3,6 +3,7 @@
 //! Everything that is privileged happens first and on one thread ([`prepare()`]): listeners, the TUN, addresses and
 //! routes, rules, the control socket. Then the rights go, and only then the first task starts ([`Gateway::start`]).
 
+mod authority;
 mod desk;
 mod error;
 mod gateway;
@@ -26,6 +27,7 @@ use crate::os::netns::{self, ApartError, Root};
 use crate::os::privileges::{self, Dropped};
 use crate::os::systemd;
 
+pub use authority::Authority;
 pub use desk::{Desk, Plan};
 pub use error::{StartupError, chain};
 pub use gateway::{Gateway, Parts};
@@ -178,8 +180,8 @@ fn serve_with(
     exit
 }
 
-/// Says which of the files that are read while the gateway runs were for root's eyes: the plain user that it is now sees
-/// no new certificate in them, and no changed configuration.
+/// Says which of the files that are read again while the gateway runs are for root's eyes: the plain user that it is now
+/// sees no new certificate in them, and no changed configuration.
 fn warn_of_forbidden_files(run: &Run, config: &Config, user: &str) {
     let mut files = Vec::new();
     if let Run::File(path) = run {

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 
+use super::authority::Authority;
 use super::error::StartupError;
 use super::gateway::Parts;
 use super::translate;
@@ -53,6 +54,7 @@ pub fn prepare(
     let mut notes = Vec::new();
     let (listeners, admin) = listeners(&mut config, ports)?;
     let certificates = translate::certificates(&config, &config.sstp.listen)?;
+    let authority = Authority::read(&config)?;
     let mut undo = Undo::default();
     let mut peer = None;
     // On a thread of its own: a namespace that it enters is its alone, and the device stays there.
@@ -86,6 +88,7 @@ pub fn prepare(
             admin,
             control,
             certificates,
+            authority,
             device,
             metrics,
         },

@@ -121,16 +121,15 @@ impl Gateway {
 
 fn applicant(session: String) -> Applicant {
     Applicant {
-        tunnel: TunnelKind::Sstp,
-        remote: "198.51.100.7:50123".parse().unwrap(),
-        local: "203.0.113.4:443".parse().unwrap(),
-        session,
         nas_port: 7,
-        correlation: None,
-        ras_client_version: None,
-        ras_client_name: None,
         connect_info: Some("SSTP TLS1.3".into()),
         mtu: 1400,
+        ..Applicant::new(
+            TunnelKind::Sstp,
+            "198.51.100.7:50123".parse().unwrap(),
+            "203.0.113.4:443".parse().unwrap(),
+            session,
+        )
     }
 }
 

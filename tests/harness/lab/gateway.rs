@@ -31,6 +31,8 @@ pub struct Settings {
     pub radius_port: Option<u16>,
     /// `network.manage_nftables`.
     pub nftables: &'static str,
+    /// `gateway.user`; `None` stays root.
+    pub user: Option<&'static str>,
 }
 
 impl Default for Settings {
@@ -39,6 +41,36 @@ impl Default for Settings {
             auth: &["mschapv2", "pap"],
             radius_port: None,
             nftables: "off",
+            user: None,
+        }
+    }
+}
+
+impl Settings {
+    /// The user file, by these methods alone.
+    #[must_use]
+    pub fn local(auth: &'static [&'static str]) -> Self {
+        Self {
+            auth,
+            ..Self::default()
+        }
+    }
+
+    /// The RADIUS server on `port`, by these methods alone.
+    #[must_use]
+    pub fn radius(auth: &'static [&'static str], port: u16) -> Self {
+        Self {
+            radius_port: Some(port),
+            ..Self::local(auth)
+        }
+    }
+
+    /// The same, with masquerading.
+    #[must_use]
+    pub fn masquerading(self) -> Self {
+        Self {
+            nftables: "masquerade",
+            ..self
         }
     }
 }
@@ -120,6 +152,16 @@ impl<'a> Gateway<'a> {
             String::from_utf8_lossy(&output.stderr)
         );
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{words:?}: {e}: {text}"))
+    }
+
+    /// Returns the user that the process runs as, by number.
+    #[must_use]
+    pub fn uid(&self) -> u32 {
+        let child = self.child.as_ref().unwrap();
+        let status = read(Path::new(&format!("/proc/{}/status", child.id())));
+        let line = status.lines().find(|line| line.starts_with("Uid:"));
+        let uid = line.and_then(|line| line.split_whitespace().nth(1));
+        uid.unwrap().parse().unwrap()
     }
 
     /// Ends the process without a chance to clean up.
@@ -211,13 +253,17 @@ fn configuration(lab: &Lab, settings: &Settings) -> String {
             private("radius.secret", "testing123\n")
         ),
     };
+    let user = settings
+        .user
+        .map(|user| format!("user = {user:?}\n"))
+        .unwrap_or_default();
     format!(
         r#"schema = 1
 
 [gateway]
 name = "lab"
 hostname = "vpn.test"
-
+{user}
 [pools.users]
 ipv4 = ["{POOL}"]
 

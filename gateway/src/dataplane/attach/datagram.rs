@@ -73,7 +73,8 @@ pub enum Notice {
     /// There are packets for the peer and no key, or one that wants to be replaced. At most once a second from each
     /// direction; lost when there is no room.
     NeedHandshake(PeerId),
-    /// The client is somewhere else; packets to it go there already. Lost when there is no room.
+    /// The client is somewhere else; packets to it go there already. At most once a second, and lost when there is no
+    /// room: where it is now says [`DatagramAttachment::endpoint`].
     Roamed {
         /// The peer.
         peer: PeerId,
@@ -96,9 +97,10 @@ pub struct Stray {
 /// A datagram session's place in the packet path; given up when dropped.
 #[must_use]
 pub struct DatagramAttachment {
-    pub(crate) key: Key,
-    pub(crate) uplink: Arc<Mailbox<UpCommand>>,
-    pub(crate) downlink: Arc<Mailbox<DownCommand>>,
+    key: Key,
+    cell: Arc<Cell>,
+    uplink: Arc<Mailbox<UpCommand>>,
+    downlink: Arc<Mailbox<DownCommand>>,
 }
 
 impl DatagramAttachment {
@@ -126,6 +128,13 @@ impl DatagramAttachment {
     pub fn set_endpoint(&self, endpoint: Endpoint) {
         self.down(down::Order::SetEndpoint(self.key, endpoint));
         self.up(up::Order::SetEndpoint(self.key, endpoint));
+    }
+
+    /// Returns where the client was last authenticated, by data or by [`set_endpoint`](Self::set_endpoint) once the
+    /// uplink has heard of it.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        self.cell.load()
     }
 
     /// Puts another filter in force, or none, from the threads' next look into their mailboxes on.
@@ -188,7 +197,7 @@ impl DataPlane {
             cell: cell.clone(),
             seen: 0,
             endpoint: None,
-            asked: up::Asked::default(),
+            asked: up::Told::default(),
         };
         let order = DownCommand::Datagram(down::Order::Attach(Box::new(half)));
         if self.downlink.offer(order).is_err() {
@@ -203,11 +212,12 @@ impl DataPlane {
             activity: session.activity,
             peer_activity: session.peer_activity,
             notices: session.notices,
-            cell,
+            cell: cell.clone(),
             endpoint: None,
             indices: Vec::new(),
             batch: up::Batch::default(),
-            asked: up::Asked::default(),
+            asked: up::Told::default(),
+            moved: up::Told::default(),
         };
         let order = UpCommand::Datagram(up::Order::Attach(Box::new(receiving)));
         if links.mailbox.offer(order).is_err() {
@@ -216,6 +226,7 @@ impl DataPlane {
         }
         Ok(DatagramAttachment {
             key,
+            cell,
             uplink: links.mailbox.clone(),
             downlink: self.downlink.clone(),
         })

@@ -23,9 +23,9 @@ use crate::dataplane::path::{Cell, Endpoint};
 use crate::dataplane::segment::Train;
 use crate::dataplane::slots::Slot;
 use crate::dataplane::stream::Key;
-use crate::dataplane::uplink::datagrams::Asked;
+use crate::dataplane::uplink::datagrams::Told;
 use crate::os::clock;
-use crate::os::udp::Socket;
+use crate::os::udp::{Path, Socket};
 
 /// What the sending halves are told, beside what streams are told too.
 pub(crate) enum Order {
@@ -56,7 +56,7 @@ pub(crate) struct DatagramHalf {
     pub(crate) cell: Arc<Cell>,
     pub(crate) seen: u64,
     pub(crate) endpoint: Option<Endpoint>,
-    pub(crate) asked: Asked,
+    pub(crate) asked: Told,
 }
 
 /// The sockets: for each listen address, one for each shard.
@@ -170,8 +170,12 @@ impl DatagramHalf {
     #[cold]
     fn drop_for_want_of_a_key(&mut self, count: usize, tools: &mut Tools) {
         tools.datagrams.add(Counter::NoKey, count as u64);
-        self.asked
-            .ask(tools.now_us / 1_000, self.peer, &self.notices);
+        self.ask(tools);
+    }
+
+    fn ask(&mut self, tools: &Tools) {
+        let notice = Notice::NeedHandshake(self.peer);
+        self.asked.tell(tools.now_us / 1_000, notice, &self.notices);
     }
 
     /// Seals and sends what `outgoing` has for this session, and empties it.
@@ -210,8 +214,7 @@ impl DatagramHalf {
             }
         }
         if key.wants_rekey(tools.now) {
-            self.asked
-                .ask(tools.now_us / 1_000, self.peer, &self.notices);
+            self.ask(tools);
         }
         true
     }
@@ -222,10 +225,13 @@ impl DatagramHalf {
         };
         let stride = outgoing.stride();
         let mut sent = socket.send(&endpoint.path, outgoing.octets(0), stride);
-        if endpoint.path.local.is_some() && is_invalid(sent.error.as_ref()) {
+        if endpoint.path.local.is_some() && is_no_source(sent.error.as_ref()) {
             // The address that the client reached is not ours any more: another one is better than none.
-            endpoint.path.local = None;
-            let again = socket.send(&endpoint.path, outgoing.octets(sent.taken), stride);
+            let anywhere = Path::to(endpoint.path.remote);
+            let again = socket.send(&anywhere, outgoing.octets(sent.taken), stride);
+            if again.taken > 0 {
+                endpoint.path = anywhere;
+            }
             sent.taken += again.taken;
             sent.refused |= again.refused;
             sent.error = again.error;
@@ -259,8 +265,14 @@ fn give_up_trains(socket: &Socket, tools: &mut Tools) {
     );
 }
 
-fn is_invalid(error: Option<&io::Error>) -> bool {
-    error.is_some_and(|error| error.raw_os_error() == Some(libc::EINVAL))
+/// Whether it may be the source address that is wrong: IPv4 says that the network is unreachable, IPv6 that the argument
+/// is invalid.
+fn is_no_source(error: Option<&io::Error>) -> bool {
+    let code = error.and_then(io::Error::raw_os_error);
+    matches!(
+        code,
+        Some(libc::EINVAL | libc::ENETUNREACH | libc::EADDRNOTAVAIL)
+    )
 }
 
 fn counter_of(error: &io::Error) -> Counter {

@@ -59,7 +59,8 @@ pub(crate) struct Session {
     /// The indices of its keys.
     pub(crate) indices: Vec<Index>,
     pub(crate) batch: Batch,
-    pub(crate) asked: Asked,
+    pub(crate) asked: Told,
+    pub(crate) moved: Told,
 }
 
 /// What the batch under way has brought for one session.
@@ -78,21 +79,21 @@ enum Heard {
     Data,
 }
 
-/// When a handshake was last asked for.
+/// When a notice of one kind was last told.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Asked {
+pub(crate) struct Told {
     at_ms: Option<u64>,
 }
 
-impl Asked {
+impl Told {
     const INTERVAL_MS: u64 = 1_000;
 
-    /// Asks for a handshake, unless that was done within the last second.
-    pub(crate) fn ask(&mut self, now_ms: u64, peer: PeerId, notices: &Sender<Notice>) {
+    /// Tells `notice`, unless one was told within the last second or there is no room.
+    pub(crate) fn tell(&mut self, now_ms: u64, notice: Notice, notices: &Sender<Notice>) {
         let due = self
             .at_ms
             .is_none_or(|at_ms| now_ms.saturating_sub(at_ms) >= Self::INTERVAL_MS);
-        if due && notices.try_send(Notice::NeedHandshake(peer)).is_ok() {
+        if due && notices.try_send(notice).is_ok() {
             self.at_ms = Some(now_ms);
         }
     }
@@ -183,7 +184,7 @@ impl Datagrams {
             }
             Order::SetEndpoint(key, endpoint) => {
                 if let Some(session) = self.session(key) {
-                    session.meet(&endpoint);
+                    session.meet(&endpoint, clock::coarse_ms());
                 }
             }
             Order::SetFilter(key, filter) => {
@@ -332,11 +333,10 @@ impl Peers {
             receiver.fresh = matches!(told, Err(TrySendError::Full(_)));
         }
         if receiver.key.wants_rekey(tools.now) {
-            session
-                .asked
-                .ask(tools.now_ms, session.peer, &session.notices);
+            let notice = Notice::NeedHandshake(session.peer);
+            session.asked.tell(tools.now_ms, notice, &session.notices);
         }
-        if session.endpoint != Some(*endpoint) && session.meet(endpoint) {
+        if session.endpoint != Some(*endpoint) && session.meet(endpoint, tools.now_ms) {
             tools.tally.add(Counter::Roams, 1);
         }
         if session.batch.heard == Heard::Nothing {
@@ -390,7 +390,7 @@ impl Peers {
 impl Session {
     /// Takes note of where the client is; returns whether it was somewhere else before.
     #[cold]
-    fn meet(&mut self, endpoint: &Endpoint) -> bool {
+    fn meet(&mut self, endpoint: &Endpoint, now_ms: u64) -> bool {
         let before = self.endpoint.replace(*endpoint);
         self.cell.store(endpoint);
         let to = endpoint.path.remote;
@@ -398,11 +398,9 @@ impl Session {
         let Some(from) = before.filter(|before| before.path.remote != to) else {
             return false;
         };
-        // Whoever is too slow to hear of this finds the endpoint in the activity.
         let (peer, to) = (self.peer, *endpoint);
-        self.notices
-            .try_send(Notice::Roamed { peer, from, to })
-            .ok();
+        let notice = Notice::Roamed { peer, from, to };
+        self.moved.tell(now_ms, notice, &self.notices);
         true
     }
 }

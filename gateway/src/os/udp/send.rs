@@ -97,7 +97,7 @@ impl Socket {
             // SAFETY: the descriptor is open; name, iovec and control messages are alive and of the lengths given,
             // and the kernel only reads them.
             let sent =
-                unsafe { libc::sendmsg(socket_fd(self), &raw const header, libc::MSG_DONTWAIT) };
+                unsafe { libc::sendmsg(self.as_raw_fd(), &raw const header, libc::MSG_DONTWAIT) };
             if sent >= 0 {
                 return Ok(());
             }
@@ -107,10 +107,6 @@ impl Socket {
             }
         }
     }
-}
-
-fn socket_fd(socket: &Socket) -> i32 {
-    socket.as_raw_fd()
 }
 
 impl Control {
@@ -146,6 +142,10 @@ impl Control {
     }
 
     /// Writes one message at `at`; returns where the next one begins.
+    #[expect(
+        clippy::cast_ptr_alignment,
+        reason = "the room is aligned, and nothing here relies on it"
+    )]
     fn push<T: Copy>(&mut self, at: usize, level: i32, kind: i32, content: T) -> usize {
         let len = u32::try_from(size_of::<T>()).unwrap_or(0);
         // SAFETY: both are arithmetic on the length.

@@ -127,8 +127,7 @@ fn a_train_arrives_as_one_or_in_pieces_as_the_switches_say() {
 fn a_train_that_the_kernel_refuses_is_sent_one_by_one_and_is_the_last() {
     let far = listen("127.0.0.1:0".parse().unwrap(), 1, ON).unwrap();
     let socket = Socket::single(UdpSocket::bind("127.0.0.1:0").unwrap(), ON).unwrap();
-    // Without checksums the kernel segments nothing.
-    set_number(&socket, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
+    refuse_trains(&socket);
     let path = Path::to(far.address);
     let octets = [datagram(4, 0, 64), datagram(4, 0, 64), datagram(4, 0, 40)].concat();
     let sent = socket.send(&path, &octets, 64);

@@ -23,6 +23,7 @@ fn gateway(config: &Config) -> (Gateway, Peer) {
         admin: None,
         control: None,
         certificates: translate::certificates(config, &config.sstp.listen).unwrap(),
+        authority: Authority::read(config).unwrap(),
         device,
         metrics,
     };
