@@ -56,7 +56,10 @@ mod tests {
     use super::*;
 
     fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|octet| format!("{octet:02x}")).collect()
+        let digits = bytes.iter().flat_map(|octet| [octet >> 4, octet & 15]);
+        digits
+            .filter_map(|digit| char::from_digit(digit.into(), 16))
+            .collect()
     }
 
     #[test]

@@ -90,8 +90,8 @@ pub fn xchacha_open(
 }
 
 fn nonce(counter: u64) -> Nonce {
-    let [a, b, c, d, e, f, g, h] = counter.to_le_bytes();
-    Nonce::assume_unique_for_key([0, 0, 0, 0, a, b, c, d, e, f, g, h])
+    let [octets @ .., _, _, _, _] = (u128::from(counter) << 32).to_le_bytes();
+    Nonce::assume_unique_for_key(octets)
 }
 
 #[cfg(test)]

@@ -214,11 +214,9 @@ fn unpack([high, low, rest]: [u64; 3]) -> Option<SocketAddr> {
 }
 
 fn halves(bits: u128) -> [u64; 2] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bits.to_be_bytes();
-    [
-        u64::from_be_bytes([a, b, c, d, e, f, g, h]),
-        u64::from_be_bytes([i, j, k, l, m, n, o, p]),
-    ]
+    let octets = bits.to_be_bytes();
+    [octets.first_chunk(), octets.last_chunk()]
+        .map(|half| half.copied().map_or(0, u64::from_be_bytes))
 }
 
 #[cfg(test)]

@@ -21,8 +21,6 @@ pub const INITIATION: usize = 148;
 pub const RESPONSE: usize = 92;
 /// Octets of a cookie reply.
 pub const COOKIE_REPLY: usize = 64;
-/// Octets of `mac1` and `mac2` at the end of an initiation and of a response.
-pub(super) const MACS: usize = 32;
 
 /// What a datagram is.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -214,11 +212,10 @@ impl DataHeader {
 
     /// Returns the header as it goes out.
     #[must_use]
-    pub const fn to_bytes(self) -> [u8; HEADER] {
-        let [t1, t2, t3, t4] = Kind::Data.head();
-        let [r1, r2, r3, r4] = self.receiver.to_le_bytes();
-        let [a, b, c, d, e, f, g, h] = self.counter.to_le_bytes();
-        [t1, t2, t3, t4, r1, r2, r3, r4, a, b, c, d, e, f, g, h]
+    pub fn to_bytes(self) -> [u8; HEADER] {
+        let kind = u32::from_le_bytes(Kind::Data.head());
+        let (receiver, counter) = (u128::from(self.receiver), u128::from(self.counter));
+        (u128::from(kind) | receiver << 32 | counter << 64).to_le_bytes()
     }
 }
 

@@ -11,10 +11,17 @@
 pub mod message;
 
 mod activity;
+mod context;
 mod event;
 mod index;
+mod interface;
 mod key;
 mod keypair;
+mod limiter;
+mod mac;
+mod noise;
+mod peer;
+mod tai64n;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -22,6 +29,7 @@ mod timers;
 pub use activity::{Endpoint, PeerActivity};
 pub use event::{AddError, Config, Discard, Event, PeerId, Settings};
 pub use index::Index;
+pub use interface::Interface;
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
 pub use keypair::{OpenError, ReceivingKey, Role, SealError, SendingKey};
 pub use message::{Kind, OVERHEAD};

@@ -29,8 +29,6 @@ pub const REKEY_ON_RECEIVE: Duration = Duration::from_secs(
 pub const COOKIE_LIFE: Duration = Duration::from_secs(120);
 /// The shortest time between two initiations of a peer that are answered.
 pub const INITIATION_INTERVAL: Duration = Duration::from_millis(20);
-/// How often an initiator looks whether an old key pair is still used.
-pub(super) const REKEY_POLL: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

@@ -1,12 +1,7 @@
+mod boringtun;
+mod flood;
+mod handshake;
 mod keys;
-
-use std::time::Instant;
-
-/// An instant to begin with; everything else is added to it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests need one instant to begin with"
-)]
-fn start() -> Instant {
-    Instant::now()
-}
+mod network;
+mod side;
+mod timing;
