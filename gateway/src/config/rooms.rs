@@ -248,7 +248,8 @@ impl Config {
             Required::Radius => Some(health::Component::Radius),
             Required::Pool => Some(health::Component::Pool),
             Required::Certificate => Some(health::Component::Certificate),
-            Required::Ike | Required::Mobility => None,
+            Required::Mobility => Some(health::Component::Mobility),
+            Required::Ike => None,
         };
         health::Config {
             require: self.health.require.iter().filter_map(component).collect(),

@@ -324,8 +324,15 @@ impl Status {
         self.components = health
             .snapshot()
             .into_iter()
-            .filter(|(component, status, _)| {
-                *component != Component::Drain || matches!(status, health::Status::Down(_))
+            .filter(|(component, status, _)| match component {
+                Component::Drain => matches!(status, health::Status::Down(_)),
+                // Never set when it is not configured.
+                Component::Mobility => status.reason() != "starting",
+                Component::Sstp
+                | Component::Tun
+                | Component::Radius
+                | Component::Pool
+                | Component::Certificate => true,
             })
             .map(|(component, status, since)| ComponentStatus {
                 component: component.as_str().to_owned(),

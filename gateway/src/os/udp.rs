@@ -198,6 +198,15 @@ impl Socket {
         self.inner.local_addr()
     }
 
+    /// Makes something by which a runtime sees when the socket can be read; in that runtime.
+    ///
+    /// # Errors
+    ///
+    /// When there is no descriptor left, or the runtime cannot watch.
+    pub fn watched(&self) -> io::Result<tokio::net::UdpSocket> {
+        tokio::net::UdpSocket::from_std(self.inner.try_clone()?)
+    }
+
     /// Returns whether datagrams arrive in trains.
     #[must_use]
     pub const fn receives_trains(&self) -> bool {

@@ -13,9 +13,9 @@ use super::error::StartupError;
 use super::{publish, translate};
 use crate::accounting::{self, Accounting};
 use crate::auth::{Authenticator, RadiusAuthenticator, UserFile};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::control::server::Server;
-use crate::dataplane::{DataPlane, clock};
+use crate::dataplane::{DataPlane, Listeners, Stray, clock};
 use crate::dynauth;
 use crate::front::tls::Certificates;
 use crate::front::{Door, Front, SstpConnection};
@@ -24,6 +24,7 @@ use crate::observe::health::{Component, Health, Status};
 use crate::observe::metrics::{self, Metrics};
 use crate::os::netlink::{self, Router};
 use crate::os::tun::Device;
+use crate::os::udp::{Group, Socket};
 use crate::radius::{self, Transport};
 use crate::session::admission::Admission;
 use crate::session::peers::Peers;
@@ -31,7 +32,7 @@ use crate::session::pool::{PoolConfig, Pools};
 use crate::session::routes::RouteBook;
 use crate::session::{SessionTable, lifetime};
 use crate::task::{self, Stop, StopHandle, Tasks};
-use crate::tunnel::sstp as driver;
+use crate::tunnel::{sstp as driver, wireguard};
 
 /// How many calls may wait between the front door and the driver.
 const HANDOVER: usize = 64;
@@ -43,6 +44,8 @@ pub struct Parts {
     pub listeners: Vec<TcpListener>,
     /// The listener of the exporter.
     pub admin: Option<TcpListener>,
+    /// The sockets of the Mobility tunnel, for each listen address; none when it is off.
+    pub mobility: Vec<Group>,
     /// The control socket.
     pub control: Option<Server>,
     /// What the front door shows; read while a key for root's eyes can be.
@@ -70,6 +73,8 @@ pub struct Gateway {
     pub peers: Option<Arc<Peers>>,
     /// Where the front door listens.
     pub addresses: Vec<SocketAddr>,
+    /// Where the Mobility tunnel does.
+    pub mobility: Vec<SocketAddr>,
     data_plane: Arc<DataPlane>,
     accounting: Accounting,
     tasks: Tasks,
@@ -97,9 +102,10 @@ impl Gateway {
             .collect();
         let certificates = Arc::new(parts.certificates);
         let device_name = parts.device.name().to_owned();
-        let data_plane = Arc::new(
-            DataPlane::start(parts.device, config.dataplane()).map_err(StartupError::DataPlane)?,
-        );
+        let (sockets, listeners) = Sockets::of(parts.mobility);
+        let data_plane = DataPlane::start_with(parts.device, config.dataplane(), listeners)
+            .map_err(StartupError::DataPlane)?;
+        let data_plane = Arc::new(data_plane);
         let Authority {
             radius,
             accounting: accounts,
@@ -118,7 +124,12 @@ impl Gateway {
         );
         let devices = match (&config.mobility, &mobility) {
             (Some(mobility), Some(key)) => {
-                let own = (mobility, key.public());
+                // A trial may have found other ports.
+                let mobility = config::Mobility {
+                    listen: sockets.addresses.clone(),
+                    ..mobility.clone()
+                };
+                let own = (&mobility, key.public());
                 let life = (&mut tasks, stop.clone());
                 Some(Devices::open(config, own, &pools, &authenticator, life)?)
             }
@@ -133,6 +144,29 @@ impl Gateway {
         let admission =
             Arc::new(admission.with_routes(route_book(config, &mut tasks, stop.clone())));
         dynamic_authorization(config, dynauth, &admission, &mut tasks, &stop)?;
+        let mobility_addresses = sockets.addresses.clone();
+        if let (Some(devices), Some(mobility), Some(private_key)) =
+            (&devices, &config.mobility, mobility)
+        {
+            let settings = wireguard::Config {
+                private_key,
+                persist: mobility.persist,
+                shards: u8::try_from(config.dataplane().shards).unwrap_or(u8::MAX),
+            };
+            let driver = wireguard::Driver::new(
+                settings,
+                wireguard::Parts {
+                    control: sockets.control,
+                    strays: sockets.strays,
+                    peers: Arc::clone(&devices.peers),
+                    admission: Arc::clone(&admission),
+                    data_plane: Arc::clone(&data_plane),
+                },
+            );
+            let driver = driver.map_err(StartupError::Socket)?;
+            tasks.spawn("mobility", driver.run(stop.clone()));
+            health.set(Component::Mobility, Status::Ok);
+        }
         let sstp = translate::sstp(config, |method| authenticator.supports(method));
         if let causeway_proto::ppp::RoleConfig::Server(server) = &sstp.machine.ppp.role
             && server.auth.is_empty()
@@ -229,6 +263,7 @@ impl Gateway {
             desk,
             peers: devices.map(|devices| devices.peers),
             addresses,
+            mobility: mobility_addresses,
             data_plane,
             accounting,
             tasks,
@@ -262,6 +297,36 @@ impl Gateway {
         }
         // The threads are joined and the device is closed with the last handle.
         drop(self.data_plane);
+    }
+}
+
+/// The sockets of the Mobility tunnel that are for its driver.
+struct Sockets {
+    control: Vec<Socket>,
+    strays: mpsc::Receiver<Stray>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Sockets {
+    /// Divides groups between the driver and the packet path.
+    fn of(groups: Vec<Group>) -> (Self, Listeners) {
+        let (found, strays) = mpsc::channel(HANDOVER);
+        let mut own = Self {
+            control: Vec::new(),
+            strays,
+            addresses: Vec::new(),
+        };
+        let mut data = Vec::new();
+        for group in groups {
+            own.addresses.push(group.address);
+            own.control.push(group.control);
+            data.push(group.data);
+        }
+        let listeners = Listeners {
+            data,
+            strays: Some(found),
+        };
+        (own, listeners)
     }
 }
 

@@ -12,7 +12,10 @@ use crate::client::{Login, Options, Trust, Tunnel};
 use crate::dataplane::Counter;
 use crate::observe::metrics::Names;
 use crate::os::tun::{Offload, Peer};
+use crate::os::udp;
 use crate::session::SessionCommand;
+
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A gateway on loopback with a device in memory.
 fn gateway(config: &Config) -> (Gateway, Peer) {
@@ -21,6 +24,11 @@ fn gateway(config: &Config) -> (Gateway, Peer) {
     let parts = Parts {
         listeners: vec![TcpListener::bind("127.0.0.1:0").unwrap()],
         admin: None,
+        mobility: config
+            .mobility
+            .iter()
+            .map(|_| udp::listen(LOOPBACK, 1, udp::Offloads::default()).unwrap())
+            .collect(),
         control: None,
         certificates: translate::certificates(config, &config.sstp.listen).unwrap(),
         authority: Authority::read(config).unwrap(),

@@ -7,8 +7,6 @@
 
 mod session;
 mod sockets;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
 use std::io;
@@ -18,9 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use causeway_proto::terminate::TerminateCause;
 use causeway_proto::timer::Deadlines;
-use causeway_proto::wireguard::{
-    self, Discard, Event, Interface, PeerId, PresharedKey, PrivateKey, Role,
-};
+use causeway_proto::wireguard::{self, Discard, Event, Interface, PeerId, PrivateKey, Role};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -75,7 +71,6 @@ const NOTICES: usize = 1024;
 const ORDERS: usize = 64;
 
 /// The driver.
-#[derive(Debug)]
 pub struct Driver {
     config: Config,
     interface: Interface,
@@ -180,7 +175,7 @@ impl Driver {
         let now = Instant::now();
         for peer in self.peers.list() {
             self.know(now, &peer);
-            if peer.endpoint().is_some() && peer.is_open(SystemTime::now()) {
+            if peer.endpoint().is_some() && peer.is_open(self.peers.now()) {
                 self.calls.push(peer.id());
             }
         }
@@ -199,7 +194,7 @@ impl Driver {
         let settings = wireguard::Settings {
             id: peer.id(),
             key: peer.key(),
-            preshared_key: peer.preshared_key().cloned().unwrap_or_else(PresharedKey::none),
+            preshared_key: peer.preshared_key().cloned().unwrap_or_default(),
             endpoint: peer.endpoint(),
             shard: self.shard(peer.id()),
             keepalive: None,
@@ -242,7 +237,9 @@ impl Driver {
         let now = Instant::now();
         let under_load = self.load_until.is_some_and(|until| now < until);
         let from = endpoint.path.remote;
-        let result = self.interface.handle_datagram(now, from, under_load, octets);
+        let result = self
+            .interface
+            .handle_datagram(now, from, under_load, octets);
         self.results.count(result);
         self.drain_along(&[endpoint]);
     }
@@ -362,7 +359,11 @@ impl Driver {
                 key,
                 endpoint,
             } => {
-                let way = self.way(ways, endpoint);
+                // Data that confirmed a key has told the packet path more than the machine knows.
+                let seen = |live: &Live| live.attachment.endpoint();
+                let seen = self.sessions.get(&peer).and_then(seen);
+                let seen = seen.filter(|seen| seen.path.remote == endpoint);
+                let way = seen.or_else(|| self.way(ways, endpoint));
                 self.moved(peer, way);
                 self.with(peer, |live| live.attachment.install_sending(key));
             }
@@ -394,7 +395,7 @@ impl Driver {
         }
         self.ways.get(&remote).copied().or_else(|| {
             Some(Endpoint {
-                listener: self.sockets.listener_for(&remote)?,
+                listener: self.sockets.listener_for(remote)?,
                 path: crate::os::udp::Path::to(remote),
             })
         })
@@ -426,9 +427,7 @@ struct Results {
 
 impl Results {
     fn new() -> Self {
-        let counter = |result: &'static str| {
-            metrics::counter!("causeway_mobility_handshakes_total", "result" => result)
-        };
+        let counter = |result: &'static str| metrics::counter!("causeway_mobility_handshakes_total", "result" => result);
         Self {
             ok: counter("ok"),
             discards: Discard::ALL

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use causeway_proto::ip::filter::Filter;
 use causeway_proto::terminate::TerminateCause;
@@ -14,13 +14,12 @@ use tracing::{Span, debug, info, info_span};
 
 use super::{Driver, Order};
 use crate::dataplane::{DatagramAttachment, DatagramSession, Endpoint};
+use crate::session::LimitChange;
 use crate::session::admission::Seat;
 use crate::session::command::Commands;
 use crate::session::peers::Peer;
-use crate::session::{LimitChange, State};
 
 /// A session: its seat, and its place in the packet path.
-#[derive(Debug)]
 pub(super) struct Live {
     pub(super) attachment: DatagramAttachment,
     seat: Seat,
@@ -85,8 +84,12 @@ impl Live {
     pub(super) fn unreachable(&mut self) {
         self.attachment.remove_sending();
         self.seat.guard.set_unreachable();
-        self.span
-            .in_scope(|| debug!(event = "unreachable", "the device is not heard of; its session is kept"));
+        self.span.in_scope(|| {
+            debug!(
+                event = "unreachable",
+                "the device is not heard of; its session is kept"
+            )
+        });
     }
 }
 
@@ -99,14 +102,14 @@ impl Driver {
         if self.sessions.contains_key(&id) {
             return true;
         }
-        if !peer.is_open(SystemTime::now()) {
+        if !peer.is_open(self.peers.now()) {
             debug!(peer = peer.name(), user.name = %peer.user().display(), "the device's log-in has expired");
             return false;
         }
-        let Some(remote) = way.map(|way| way.path.remote).or_else(|| peer.endpoint()) else {
+        let Some((way, local)) = way.and_then(|way| Some((way, self.sockets.local(&way)?))) else {
             return false;
         };
-        let seat = match self.admission.resume(&peer, remote) {
+        let seat = match self.admission.resume(&peer, way.path.remote, local) {
             Ok(seat) => seat,
             Err(refusal) => {
                 info!(event = "session_refused", peer = peer.name(), user.name = %peer.user().display(),
@@ -114,9 +117,10 @@ impl Driver {
                 return false;
             }
         };
-        match self.attach(&peer, seat, way) {
+        match self.attach(&peer, seat, Some(way)) {
             Some(live) => {
                 self.sessions.insert(id, live);
+                self.note_way(None, way);
                 true
             }
             None => false,
@@ -215,6 +219,7 @@ impl Driver {
         live.span.in_scope(|| {
             debug!(event = "roamed", from = %from.path.remote, to = %to.path.remote, "the device is somewhere else");
         });
+        self.peers.note_seen(id, Some(to.path.remote), [0; 12]);
         self.note_way(before, to);
     }
 
@@ -224,7 +229,7 @@ impl Driver {
             return;
         };
         let change = LimitChange {
-            session_timeout: peer.time_left(SystemTime::now()),
+            session_timeout: peer.time_left(self.peers.now()),
             idle_timeout: None,
         };
         self.admission
@@ -254,21 +259,10 @@ impl Driver {
         });
         drop(live);
     }
-
-    /// Returns how many sessions there are in a state.
-    #[cfg(test)]
-    pub(super) fn count(&self, state: State) -> usize {
-        self.admission.table().count(state)
-    }
 }
 
 /// Passes on the orders to one session until the table forgets it.
-async fn forward(
-    mut commands: Commands,
-    peer: PeerId,
-    serial: u64,
-    orders: mpsc::Sender<Order>,
-) {
+async fn forward(mut commands: Commands, peer: PeerId, serial: u64, orders: mpsc::Sender<Order>) {
     loop {
         let command = commands.next().await;
         let last = command.is_none();

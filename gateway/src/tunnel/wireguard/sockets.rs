@@ -2,9 +2,11 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::task::Poll;
 
-use tokio::io::unix::AsyncFd;
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
 
 use crate::dataplane::Endpoint;
 use crate::os::udp::{Ring, Socket};
@@ -15,8 +17,16 @@ const CROWD: usize = 16;
 /// The control sockets of all listen addresses, in their order.
 #[derive(Debug)]
 pub(super) struct Sockets {
-    sockets: Vec<AsyncFd<Socket>>,
+    sockets: Vec<Watched>,
     ring: Ring,
+}
+
+/// A socket, and a second descriptor of it that the runtime watches.
+#[derive(Debug)]
+struct Watched {
+    socket: Socket,
+    watcher: UdpSocket,
+    own: SocketAddr,
 }
 
 impl Sockets {
@@ -27,10 +37,17 @@ impl Sockets {
     /// When the runtime cannot watch them.
     pub(super) fn new(sockets: Vec<Socket>) -> io::Result<Self> {
         let trains = sockets.iter().any(Socket::receives_trains);
+        let watched = |socket: Socket| {
+            Ok(Watched {
+                watcher: socket.watched()?,
+                own: socket.address()?,
+                socket,
+            })
+        };
         Ok(Self {
             sockets: sockets
                 .into_iter()
-                .map(AsyncFd::new)
+                .map(watched)
                 .collect::<io::Result<_>>()?,
             ring: Ring::new(trains),
         })
@@ -40,12 +57,8 @@ impl Sockets {
     pub(super) async fn readable(&self) -> usize {
         poll_fn(|context| {
             for (listener, socket) in self.sockets.iter().enumerate() {
-                match socket.poll_read_ready(context) {
-                    Poll::Ready(Ok(mut guard)) => {
-                        // Kept ready: `receive` says when there is nothing more.
-                        guard.retain_ready();
-                        return Poll::Ready(listener);
-                    }
+                match socket.watcher.poll_recv_ready(context) {
+                    Poll::Ready(Ok(())) => return Poll::Ready(listener),
                     Poll::Ready(Err(error)) => {
                         tracing::debug!(%error, "a socket of the UDP tunnel");
                     }
@@ -63,29 +76,30 @@ impl Sockets {
         listener: usize,
         mut each: impl FnMut(Endpoint, &mut [u8]),
     ) -> bool {
-        let Some(socket) = self.sockets.get(listener) else {
+        let Some(Watched {
+            socket, watcher, ..
+        }) = self.sockets.get(listener)
+        else {
             return false;
         };
-        match self.ring.receive(socket.get_ref()) {
+        let ring = &mut self.ring;
+        match watcher.try_io(Interest::READABLE, || ring.receive(socket)) {
             Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                clear_ready(socket);
-                return false;
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
             Err(error) => {
                 // An ICMP error of something that was sent; the next call reads on.
                 tracing::debug!(%error, "a socket of the UDP tunnel");
                 return false;
             }
         }
-        let mut count = 0;
+        let mut count = 0_usize;
         for arrival in self.ring.arrivals() {
             let endpoint = Endpoint {
                 listener: u8::try_from(listener).unwrap_or(u8::MAX),
                 path: arrival.path,
             };
             for datagram in arrival.datagrams() {
-                count += 1;
+                count = count.saturating_add(1);
                 each(endpoint, datagram);
             }
         }
@@ -97,27 +111,25 @@ impl Sockets {
         let Some(socket) = self.sockets.get(usize::from(to.listener)) else {
             return;
         };
-        let sent = socket.get_ref().send(&to.path, octets, octets.len());
+        let sent = socket.socket.send(&to.path, octets, octets.len());
         if let Some(error) = sent.error {
             tracing::debug!(%error, to = %to.path.remote, "a handshake message was not sent");
         }
     }
 
+    /// Returns our end of a way.
+    pub(super) fn local(&self, way: &Endpoint) -> Option<SocketAddr> {
+        let mut own = self.sockets.get(usize::from(way.listener))?.own;
+        if let Some(local) = way.path.local {
+            own.set_ip(local);
+        }
+        Some(own)
+    }
+
     /// Returns the listener that can reach an address, by its family.
-    pub(super) fn listener_for(&self, remote: &std::net::SocketAddr) -> Option<u8> {
-        let fits = |socket: &AsyncFd<Socket>| {
-            let own = socket.get_ref().address();
-            own.is_ok_and(|own| own.is_ipv4() == remote.is_ipv4())
-        };
+    pub(super) fn listener_for(&self, remote: SocketAddr) -> Option<u8> {
+        let fits = |socket: &Watched| socket.own.is_ipv4() == remote.is_ipv4();
         let place = self.sockets.iter().position(fits)?;
         u8::try_from(place).ok()
-    }
-}
-
-/// Lets the runtime watch again.
-fn clear_ready(socket: &AsyncFd<Socket>) {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    if let Poll::Ready(Ok(mut guard)) = socket.poll_read_ready(&mut context) {
-        guard.clear_ready();
     }
 }
