@@ -105,6 +105,9 @@ impl<'a> Device<'a> {
         ]);
         lab.ip(&["link", "set", &lan, "master", "br0", "up"]);
         device.ip(&["addr", "add", &format!("{FIRST}/24"), "dev", "eth0"]);
+        // When it moves, the address that it left must not take the new one along.
+        let keep = "sysctl -qw net.ipv4.conf.all.promote_secondaries=1";
+        assert_eq!(device.shell(keep), "");
         device.ip(&["link", "set", "lo", "up"]);
         device.ip(&["link", "set", "eth0", "up"]);
         device.up();
@@ -226,6 +229,18 @@ impl<'a> Device<'a> {
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
         ip(&["netns", "exec", &self.namespace, program])
+    }
+
+    /// Where the device is: its outer address and port.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("{}:{}", self.address, self.port)
+    }
+
+    /// The name of the tunnel's interface.
+    #[must_use]
+    pub fn interface(&self) -> &str {
+        &self.interface
     }
 
     /// The device's inner address.

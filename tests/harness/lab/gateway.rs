@@ -35,6 +35,8 @@ pub struct Settings {
     pub user: Option<&'static str>,
     /// More of `[radius]`.
     pub radius: &'static str,
+    /// More of `[mobility]`; `None` turns it off.
+    pub mobility: Option<&'static str>,
 }
 
 impl Default for Settings {
@@ -45,6 +47,7 @@ impl Default for Settings {
             nftables: "off",
             user: None,
             radius: "",
+            mobility: None,
         }
     }
 }
@@ -65,6 +68,15 @@ impl Settings {
         Self {
             radius_port: Some(port),
             ..Self::local(auth)
+        }
+    }
+
+    /// The same, with the Mobility tunnel.
+    #[must_use]
+    pub fn mobility(self, more: &'static str) -> Self {
+        Self {
+            mobility: Some(more),
+            ..self
         }
     }
 
@@ -261,6 +273,22 @@ fn configuration(lab: &Lab, settings: &Settings) -> String {
         .user
         .map(|user| format!("user = {user:?}\n"))
         .unwrap_or_default();
+    let mobility = match settings.mobility {
+        None => String::new(),
+        Some(more) => {
+            let key = Command::new(binary()).args(["keys", "mobility"]).output();
+            let key = String::from_utf8(key.unwrap().stdout).unwrap();
+            // The gateway keeps its key over a restart of the lab's gateway.
+            if !lab.path("mobility.key").exists() {
+                private("mobility.key", &key);
+            }
+            format!(
+                "[mobility]\nenabled = true\nlisten = [\"{GATEWAY}:5008\"]\nexternal = [\"{GATEWAY}:5008\"]\nprivate_key = {:?}\npeers_file = {:?}\n{more}\n",
+                path("mobility.key"),
+                path("peers.toml"),
+            )
+        }
+    };
     format!(
         r#"schema = 1
 
@@ -276,6 +304,7 @@ tun = "causeway0"
 uplink = "uplink"
 manage_nftables = "{nftables}"
 dns = ["10.98.0.1"]
+routes = ["10.98.0.0/24"]
 
 [sstp]
 listen = ["{GATEWAY}:443"]
@@ -299,6 +328,7 @@ allow = ["10.99.0.0/24"]
 format = "text"
 level = "info,causeway=debug"
 
+{mobility}
 {who}"#,
         nftables = settings.nftables,
         certificate = path("pki/server-chain.pem"),

@@ -283,7 +283,9 @@ fn run(command: &mut Command) {
     );
 }
 
-fn read(path: &Path) -> String {
+/// Returns what a file holds; nothing when it is not there.
+#[must_use]
+pub fn read(path: &Path) -> String {
     fs::read(path)
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .unwrap_or_default()

@@ -26,7 +26,7 @@ pub(super) struct Pace {
 
 const PACE: Pace = Pace {
     batch: Duration::from_millis(50),
-    lazy: Duration::from_secs(60),
+    lazy: Duration::from_secs(10),
     retry: Duration::from_secs(5),
 };
 /// A large register is written less often: writing takes at most this share of the time.

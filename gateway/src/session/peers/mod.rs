@@ -406,7 +406,13 @@ impl Peers {
         self.len() == 0
     }
 
-    /// Notes where a device is and the timestamp of its latest handshake; written down within a minute.
+    /// Notes that a device has come, and from where: written down at once, so that after a crash it can be called.
+    pub fn note_arrived(&self, id: PeerId, endpoint: SocketAddr) {
+        self.note_seen(id, Some(endpoint), [0; 12]);
+        self.changed();
+    }
+
+    /// Notes where a device is and the timestamp of its latest handshake; written down within ten seconds.
     pub fn note_seen(&self, id: PeerId, endpoint: Option<SocketAddr>, tai64n: [u8; 12]) {
         if let Some(peer) = self.by_id(id) {
             peer.seen.set(endpoint, tai64n);

@@ -121,6 +121,7 @@ impl Driver {
             Some(live) => {
                 self.sessions.insert(id, live);
                 self.note_way(None, way);
+                self.peers.note_arrived(id, way.path.remote);
                 true
             }
             None => false,
