@@ -10,7 +10,7 @@ use super::context::Context;
 use super::event::{AddError, Config, Discard, Event, PeerId, Settings};
 use super::index::Index;
 use super::key::PublicKey;
-use super::limiter::Limiter;
+use super::limiter::{Limiter, Strangers};
 use super::mac::{Checker, Shown};
 use super::message::{CookieReply, Initiation, Kind, Response};
 use super::noise::{Local, Opened};
@@ -30,6 +30,7 @@ pub struct Interface {
     cx: Context,
     checker: Checker,
     limiter: Limiter,
+    strangers: Strangers,
     peers: HashMap<PeerId, Peer>,
     by_key: HashMap<PublicKey, PeerId>,
     deadlines: Deadlines<PeerId>,
@@ -47,6 +48,7 @@ impl Interface {
             cx: Context::new(local, clock, Rng::from_seed(&seed), epoch),
             checker,
             limiter: Limiter::default(),
+            strangers: Strangers::default(),
             peers: HashMap::new(),
             by_key: HashMap::new(),
             deadlines: Deadlines::new(),
@@ -97,7 +99,8 @@ impl Interface {
         Some(Arc::clone(peer.activity()))
     }
 
-    /// Takes a handshake message or a cookie. `under_load` asks senders to show their addresses first (whitepaper §5.3).
+    /// Takes a handshake message or a cookie. `under_load` asks senders to show their addresses first (whitepaper §5.3),
+    /// but for a few that may do without.
     ///
     /// # Errors
     ///
@@ -154,6 +157,7 @@ impl Interface {
         match self.checker.check(now, from, octets) {
             Shown::Nothing => Err(Discard::BadMac1),
             Shown::Key | Shown::Address if !under_load => Ok(()),
+            Shown::Key if self.strangers.take(now, from.ip()) => Ok(()),
             Shown::Key => {
                 let cx = &mut self.cx;
                 let reply = self.checker.reply(now, from, sender, octets, &mut cx.rng);

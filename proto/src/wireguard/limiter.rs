@@ -50,6 +50,33 @@ impl Limiter {
     }
 }
 
+/// How many handshakes those may ask for who have not shown their addresses while we are under load.
+///
+/// What cookies are for is a crowd of invented addresses: each of them is new, so all of them together get
+/// [`TOGETHER`](Self::TOGETHER), and the rest gets cookies. A crowd at one address uses up what that address has, and
+/// leaves the rest to everybody else, who is then served without the seconds that a cookie costs.
+#[derive(Debug, Default)]
+pub(super) struct Strangers {
+    each: Limiter,
+    used: Option<Instant>,
+}
+
+impl Strangers {
+    /// What one of them costs: a thousand a second, for which a processor is a twentieth busy.
+    const TOGETHER: Duration = Duration::from_millis(1);
+    const BURST: Duration = Duration::from_millis(64);
+
+    /// Takes a handshake for `from`; returns whether there was one.
+    pub(super) fn take(&mut self, now: Instant, from: IpAddr) -> bool {
+        let next = self.used.map_or(now, |used| used.max(now)) + Self::TOGETHER;
+        let taken = next <= now + Self::BURST && self.each.take(now, from);
+        if taken {
+            self.used = Some(next);
+        }
+        taken
+    }
+}
+
 fn network(from: IpAddr) -> u64 {
     match from.to_canonical() {
         IpAddr::V4(v4) => u64::from(v4.to_bits()),
@@ -90,6 +117,30 @@ mod tests {
             .count();
         assert_eq!(count, 5);
         assert!(limiter.take(now, "2001:db8:0:1::".parse().unwrap()));
+    }
+
+    #[test]
+    fn strangers_get_a_thousand_together_and_no_address_takes_them_from_another() {
+        let mut strangers = Strangers::default();
+        let mut now = start();
+        let mut taken = 0;
+        for at in 0..50_000u32 {
+            now += Duration::from_micros(20);
+            taken += u32::from(strangers.take(now, IpAddr::from(at.to_be_bytes())));
+        }
+        assert!((900..=1100).contains(&taken), "{taken}");
+
+        let mut strangers = Strangers::default();
+        let loud = "192.0.2.1".parse().unwrap();
+        let mut taken = 0;
+        for at in 0..50_000u32 {
+            now += Duration::from_micros(20);
+            taken += u32::from(strangers.take(now, loud));
+            if at % 10_000 == 9_999 {
+                assert!(strangers.take(now, "192.0.2.2".parse().unwrap()));
+            }
+        }
+        assert!((20..=25).contains(&taken), "{taken}");
     }
 
     #[test]

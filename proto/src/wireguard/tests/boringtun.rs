@@ -3,6 +3,7 @@
 use boringtun::noise::{Tunn, TunnResult};
 use boringtun::x25519;
 
+use super::flood::crowd;
 use super::side::{Arrived, Card, Side};
 use crate::timer::testing::start;
 use crate::wireguard::{Kind, PresharedKey};
@@ -164,6 +165,7 @@ fn the_other_begins() {
 fn it_takes_our_cookies_and_we_take_its_silence() {
     let (mut side, mut other) = sides(None);
     side.under_load = true;
+    crowd(&mut side, other.card.address);
     let initiation = other.write(&packet(40));
     assert!(side.receive(other.card.address, &initiation).is_err());
     let (_, cookie) = side.out.pop().unwrap();

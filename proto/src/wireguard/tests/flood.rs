@@ -1,5 +1,7 @@
 //! What strangers get: nothing, or under load a cookie that is shorter than what they sent.
 
+use core::net::SocketAddr;
+
 use super::side::{Arrived, Card, Side, carry, pair};
 use crate::crypto::Rng;
 use crate::wireguard::{Discard, Kind};
@@ -27,10 +29,33 @@ fn noise_is_never_answered() {
     }
 }
 
+/// Uses up what an address has before it must show itself.
+pub(super) fn crowd(gateway: &mut Side, from: SocketAddr) {
+    let mut stranger = Side::new(&Card::new(5, "203.0.113.9:9"), &gateway.card, true);
+    stranger.dial();
+    let (_, initiation) = stranger.out.pop().unwrap();
+    for _ in 0..5 {
+        let result = gateway.receive(from, &initiation);
+        assert_eq!(result, Err(Discard::UnknownPeer));
+    }
+}
+
+#[test]
+fn under_load_a_crowd_at_one_address_keeps_nobody_else_out() {
+    let (mut device, mut gateway) = pair();
+    gateway.under_load = true;
+    crowd(&mut gateway, "203.0.113.9:9".parse().unwrap());
+    device.dial();
+    carry(&mut device, &mut gateway);
+    assert_eq!(device.count("done initiator"), 1);
+    assert_eq!(gateway.count("done responder"), 1);
+}
+
 #[test]
 fn under_load_a_sender_shows_its_address_first() {
     let (mut device, mut gateway) = pair();
     gateway.under_load = true;
+    crowd(&mut gateway, device.card.address);
     device.dial();
     let (_, initiation) = device.out.pop().unwrap();
     let result = gateway.receive(device.card.address, &initiation);
@@ -68,6 +93,7 @@ fn an_address_that_was_shown_gets_twenty_handshakes_a_second() {
     device.dial();
     let (_, initiation) = device.out.pop().unwrap();
     gateway.under_load = true;
+    crowd(&mut gateway, from);
     assert_eq!(gateway.receive(from, &initiation), Err(Discard::Cookie));
     let (_, cookie) = gateway.out.pop().unwrap();
     device.receive(gateway.card.address, &cookie).unwrap();
@@ -102,7 +128,8 @@ fn what_waits_to_be_sent_is_bounded() {
     let full = results
         .iter()
         .filter(|result| **result == Err(Discard::Full));
-    assert_eq!(full.count(), 3000 - 1024);
+    // One that waits for a decision and four that repeat its timestamp use up what the address has.
+    assert_eq!(full.count(), 3000 - 1024 - 5);
     gateway.drain();
     assert_eq!(gateway.out.len(), 1024);
 }
