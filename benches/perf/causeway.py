@@ -3,6 +3,7 @@
 Needs a release build (CAUSEWAY_BIN, default target/release/causeway) and the harness's own SSTP client.
 """
 import os
+import signal
 
 import bench
 
@@ -89,12 +90,17 @@ class CausewayOne(Causeway):
 
 
 class Mobility(Causeway):
-    """The Mobility tunnel with wireguard-go as the client."""
-    name, needs, peer = "causeway-mobility", ["wg", "wireguard-go"], False
-    client = ["wireguard-go", "-f", "IFACE"]
+    """The Mobility tunnel with a current wireguard-go as the client."""
+    name, needs, peer = "causeway-mobility", ["wg"], False
+    client = [f"{bench.T}/sid/usr/bin/wireguard-go", "-f", "IFACE"]
+    behind = BEHIND
+
+    def __init__(self):
+        super().__init__()
+        self.server_ip = self.behind
 
     def missing(self):
-        return bench.Row.missing(self) + ([] if os.path.exists(BIN) else [BIN])
+        return bench.Row.missing(self) + [path for path in (BIN, self.client[0]) if not os.path.exists(path)]
 
     def key(self, name):
         """Makes a private key and returns the path of its file and the public key."""
@@ -116,7 +122,7 @@ reauth = "0s"
         (key, public), (own, own_public) = self.key("gateway"), self.key("client")
         socket = self.serve(self.mobility(key, bench.OS, "peers"))
         bench.sh([BIN, "--socket", socket, "peer", "add", "perf", "--public-key", own_public, "--address", CLIENT])
-        bench.sh(f"ip addr replace {BEHIND}/32 dev lo", bench.S)
+        bench.sh(f"ip addr replace {self.behind}/32 dev lo", bench.S)
         return public, own, own_public
 
     def start(self):
@@ -124,8 +130,8 @@ reauth = "0s"
         dev = f"wc{bench.ID}"
         self.cp.append(bench.spawn([x.replace("IFACE", dev) for x in self.client], bench.C, dev + ".log", {"LOG_LEVEL": "error"}))
         bench.wait(lambda: os.path.exists(f"/var/run/wireguard/{dev}.sock"), 10, dev + " sock")
-        bench.sh(f"wg set {dev} listen-port 5009 private-key {own} peer {public} allowed-ips {BEHIND}/32 endpoint {bench.OS}:5008", bench.C)
-        self.tun_ip(bench.C, dev, CLIENT, BEHIND)
+        bench.sh(f"wg set {dev} listen-port 5009 private-key {own} peer {public} allowed-ips {self.behind}/32 endpoint {bench.OS}:5008", bench.C)
+        self.tun_ip(bench.C, dev, CLIENT, self.behind)
 
     def stop(self):
         super().stop()
@@ -138,18 +144,23 @@ reauth = "0s"
 class MobilityPair(Mobility):
     """The same between two gateways, the second of which calls the first: for rates that wireguard-go does not reach."""
     name, needs = "causeway-mobility-pair", ["wg"]
+    # The first address of a pool is the gateway's.
+    behind = "10.78.0.2"
 
     def start(self):
         public, own, own_public = self.gateway()
         # What the register says of a device that was connected when the gateway stopped: it is called at the start.
         listed = self.mobility(own, bench.OC, "servers")
         socket = self.serve(listed, bench.C, bench.OC, "10.78.0.0/24", "cwperf1", "client")
-        bench.sh([BIN, "--socket", socket, "peer", "add", "server", "--public-key", public, "--address", BEHIND])
-        self.restart_with_endpoint()
-
-    def restart_with_endpoint(self):
-        process = self.cp.pop()
-        process.terminate()
+        bench.sh([BIN, "--socket", socket, "peer", "add", "server", "--public-key", public, "--address", self.behind])
+        # As if it had been connected when this gateway stopped.
+        (process,) = self.cp
+        for pid in reversed(bench.children(process.pid)):
+            os.kill(pid, signal.SIGINT)
         process.wait(20)
-        path = f"{bench.WORK}/{self.name}/servers.toml"
-        print(open(path).read())
+        self.cp = []
+        with open(f"{bench.WORK}/{self.name}/servers.toml", "a") as f:
+            f.write(f'endpoint = "{bench.OS}:5008"\n')
+        self.serve(listed, bench.C, bench.OC, "10.78.0.0/24", "cwperf1", "client")
+        bench.wait(lambda: "cwperf1" in bench.sh("ip -o link", bench.C), 10, "cwperf1")
+        bench.sh(f"ip addr add {CLIENT}/32 dev cwperf1; ip route replace {self.behind}/32 dev cwperf1 src {CLIENT}", bench.C)
