@@ -15,9 +15,16 @@ use super::{Path, Socket};
 /// The most datagrams or trains that one call brings.
 const MOST: usize = 64;
 
-/// Places for trains, which may have 64 KiB each, and for single datagrams, when no trains come.
-const TRAINS: (usize, usize) = (8, 65_536);
-const SINGLES: (usize, usize) = (MOST, 8_192);
+/// The length of a place for a train, which may have 64 KiB, and of one for a single datagram, when no trains come.
+///
+/// Not a power of two: places at such a distance would share the same few lines of the processor's cache.
+const TRAIN: usize = 65_536 + 1_664;
+const SINGLE: usize = 8_192 + 1_664;
+
+/// A call asks for as many trains as fit into the cache, and for many datagrams when they come one by one.
+const FEW: usize = 8;
+/// More octets than this in one call are enough.
+const ENOUGH: usize = 512 * 1_024;
 
 /// Enough for the packet information of IPv6 and the length of a train's datagrams.
 const CONTROL: usize = 128;
@@ -29,6 +36,8 @@ pub struct Ring {
     size: usize,
     heads: Box<[Head]>,
     filled: usize,
+    /// How many the next call asks for.
+    asked: usize,
 }
 
 /// What the kernel says of one datagram or train.
@@ -64,7 +73,8 @@ impl<'a> Arrival<'a> {
 }
 
 impl Ring {
-    /// Makes the buffers that fit what `socket` receives: about half a megabyte.
+    /// Makes the buffers that fit what `socket` receives: half a megabyte, and for trains up to four, of which those
+    /// are touched that trains have filled.
     #[must_use]
     pub fn for_socket(socket: &Socket) -> Self {
         Self::new(socket.receives_trains())
@@ -73,7 +83,7 @@ impl Ring {
     /// Makes buffers for trains, or for single datagrams.
     #[must_use]
     pub fn new(trains: bool) -> Self {
-        let (count, size) = if trains { TRAINS } else { SINGLES };
+        let size = if trains { TRAIN } else { SINGLE };
         let head = || Head {
             name: SockAddrStorage::zeroed(),
             control: Control([0; CONTROL]),
@@ -82,10 +92,11 @@ impl Ring {
             path: None,
         };
         Self {
-            octets: vec![0; count * size].into_boxed_slice(),
+            octets: vec![0; MOST * size].into_boxed_slice(),
             size,
-            heads: (0..count).map(|_| head()).collect(),
+            heads: (0..MOST).map(|_| head()).collect(),
             filled: 0,
+            asked: if trains { FEW } else { MOST },
         }
     }
 
@@ -114,7 +125,7 @@ impl Ring {
         };
         let mut messages = [nothing; MOST];
         let mut places = [nowhere; MOST];
-        let count = self.heads.len().min(MOST);
+        let count = self.asked.min(self.heads.len());
         let buffers = self.octets.chunks_exact_mut(self.size);
         for (((message, place), head), buffer) in messages
             .iter_mut()
@@ -150,7 +161,19 @@ impl Ring {
             head.read(message);
         }
         self.filled = received;
+        self.adapt();
         Ok(received)
+    }
+
+    /// Asks for more next time when all places were used by little, and for less when much has come.
+    fn adapt(&mut self) {
+        let heads = self.heads.iter().take(self.filled);
+        let octets: usize = heads.map(|head| head.len).sum();
+        if octets > ENOUGH {
+            self.asked = FEW;
+        } else if self.filled == self.asked && octets < ENOUGH / 2 {
+            self.asked = (self.asked * 2).min(MOST);
+        }
     }
 
     /// Returns what the last call brought.
