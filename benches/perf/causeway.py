@@ -122,7 +122,7 @@ reauth = "0s"
         (key, public), (own, own_public) = self.key("gateway"), self.key("client")
         socket = self.serve(self.mobility(key, bench.OS, "peers"))
         bench.sh([BIN, "--socket", socket, "peer", "add", "perf", "--public-key", own_public, "--address", CLIENT])
-        bench.sh(f"ip addr replace {self.behind}/32 dev lo", bench.S)
+        bench.sh(f"ip addr replace {self.behind}/32 dev lo; ip route replace {CLIENT}/32 dev cwperf0 src {self.behind}", bench.S)
         return public, own, own_public
 
     def start(self):
