@@ -454,7 +454,14 @@ const fn result(discard: Discard) -> &'static str {
     match discard {
         Discard::Cookie => "cookie_sent",
         Discard::Replay => "replayed_timestamp",
-        other => other.as_str(),
+        Discard::Malformed
+        | Discard::BadMac1
+        | Discard::RateLimited
+        | Discard::Forged
+        | Discard::UnknownPeer
+        | Discard::Flood
+        | Discard::UnknownIndex
+        | Discard::Full => discard.as_str(),
     }
 }
 

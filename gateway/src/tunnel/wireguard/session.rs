@@ -88,7 +88,7 @@ impl Live {
             debug!(
                 event = "unreachable",
                 "the device is not heard of; its session is kept"
-            )
+            );
         });
     }
 }
