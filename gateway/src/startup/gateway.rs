@@ -10,12 +10,13 @@ use tokio::sync::mpsc;
 use super::authority::Authority;
 use super::desk::{Desk, Devices, Plan};
 use super::error::StartupError;
+use super::mobility::{House, Sockets};
 use super::{publish, translate};
 use crate::accounting::{self, Accounting};
 use crate::auth::{Authenticator, RadiusAuthenticator, UserFile};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::control::server::Server;
-use crate::dataplane::{DataPlane, Listeners, Stray, clock};
+use crate::dataplane::{DataPlane, clock};
 use crate::dynauth;
 use crate::front::tls::Certificates;
 use crate::front::{Door, Front, SstpConnection};
@@ -24,7 +25,7 @@ use crate::observe::health::{Component, Health, Status};
 use crate::observe::metrics::{self, Metrics};
 use crate::os::netlink::{self, Router};
 use crate::os::tun::Device;
-use crate::os::udp::{Group, Socket};
+use crate::os::udp::Group;
 use crate::radius::{self, Transport};
 use crate::session::admission::Admission;
 use crate::session::peers::Peers;
@@ -32,7 +33,7 @@ use crate::session::pool::{PoolConfig, Pools};
 use crate::session::routes::RouteBook;
 use crate::session::{SessionTable, lifetime};
 use crate::task::{self, Stop, StopHandle, Tasks};
-use crate::tunnel::{sstp as driver, wireguard};
+use crate::tunnel::sstp as driver;
 
 /// How many calls may wait between the front door and the driver.
 const HANDOVER: usize = 64;
@@ -122,14 +123,11 @@ impl Gateway {
             "session lifetimes",
             lifetime::run(Arc::clone(&table), changes, clock::coarse_ms),
         );
-        let devices = match (&config.mobility, &mobility) {
+        let configured = super::mobility::found(config, &sockets);
+        let mobility_addresses = sockets.addresses.clone();
+        let devices = match (&configured, &mobility) {
             (Some(mobility), Some(key)) => {
-                // A trial may have found other ports.
-                let mobility = config::Mobility {
-                    listen: sockets.addresses.clone(),
-                    ..mobility.clone()
-                };
-                let own = (&mobility, key.public());
+                let own = (mobility, key.public());
                 let life = (&mut tasks, stop.clone());
                 Some(Devices::open(config, own, &pools, &authenticator, life)?)
             }
@@ -144,27 +142,18 @@ impl Gateway {
         let admission =
             Arc::new(admission.with_routes(route_book(config, &mut tasks, stop.clone())));
         dynamic_authorization(config, dynauth, &admission, &mut tasks, &stop)?;
-        let mobility_addresses = sockets.addresses.clone();
-        if let (Some(devices), Some(mobility), Some(private_key)) =
-            (&devices, &config.mobility, mobility)
-        {
-            let settings = wireguard::Config {
-                private_key,
-                persist: mobility.persist,
-                shards: u8::try_from(config.dataplane().shards).unwrap_or(u8::MAX),
+        let mut enrolment = None;
+        if let (Some(devices), Some(mobility), Some(key)) = (&devices, &configured, &mobility) {
+            let house = House {
+                config,
+                mobility,
+                key,
+                peers: &devices.peers,
+                admission: &admission,
             };
-            let driver = wireguard::Driver::new(
-                settings,
-                wireguard::Parts {
-                    control: sockets.control,
-                    strays: sockets.strays,
-                    peers: Arc::clone(&devices.peers),
-                    admission: Arc::clone(&admission),
-                    data_plane: Arc::clone(&data_plane),
-                },
-            );
-            let driver = driver.map_err(StartupError::Socket)?;
-            tasks.spawn("mobility", driver.run(stop.clone()));
+            house.drive(sockets, &data_plane, (&mut tasks, stop.clone()))?;
+            let server = translate::front(config).server;
+            enrolment = house.take_logins(server, (&mut tasks, stop.clone()));
             health.set(Component::Mobility, Status::Ok);
         }
         let sstp = translate::sstp(config, |method| authenticator.supports(method));
@@ -183,13 +172,17 @@ impl Gateway {
         let (accepted, handed) = mpsc::channel(HANDOVER);
         tasks.spawn("hand-over", hand_over(handed, calls));
         tasks.spawn("sstp", Arc::clone(&driver).run(arriving, stop.clone()));
-        let front = Arc::new(Front::new(
+        let mut front = Front::new(
             translate::front(config),
             Arc::clone(&certificates),
             Arc::clone(&health),
             Arc::clone(&door),
             accepted,
-        ));
+        );
+        if let Some(enrolment) = enrolment {
+            front = front.with_enrolment(enrolment);
+        }
+        let front = Arc::new(front);
         for listener in parts.listeners {
             let listener =
                 tokio::net::TcpListener::from_std(listener).map_err(StartupError::Socket)?;
@@ -297,36 +290,6 @@ impl Gateway {
         }
         // The threads are joined and the device is closed with the last handle.
         drop(self.data_plane);
-    }
-}
-
-/// The sockets of the Mobility tunnel that are for its driver.
-struct Sockets {
-    control: Vec<Socket>,
-    strays: mpsc::Receiver<Stray>,
-    addresses: Vec<SocketAddr>,
-}
-
-impl Sockets {
-    /// Divides groups between the driver and the packet path.
-    fn of(groups: Vec<Group>) -> (Self, Listeners) {
-        let (found, strays) = mpsc::channel(HANDOVER);
-        let mut own = Self {
-            control: Vec::new(),
-            strays,
-            addresses: Vec::new(),
-        };
-        let mut data = Vec::new();
-        for group in groups {
-            own.addresses.push(group.address);
-            own.control.push(group.control);
-            data.push(group.data);
-        }
-        let listeners = Listeners {
-            data,
-            strays: Some(found),
-        };
-        (own, listeners)
     }
 }
 

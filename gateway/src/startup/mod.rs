@@ -7,6 +7,7 @@ mod authority;
 mod desk;
 mod error;
 mod gateway;
+mod mobility;
 mod prepare;
 mod publish;
 mod translate;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use causeway_proto::aaa::{AuthMethod, Authorization, RefuseReason};
-use causeway_proto::wireguard::PublicKey;
+use causeway_proto::wireguard::{PresharedKey, PublicKey};
 use tracing::{info, warn};
 
 use crate::session::LeaseError;
@@ -40,17 +40,19 @@ impl Device {
         })
     }
 
-    /// Lets the device open tunnels for a time, or renews it.
+    /// Lets the device open tunnels for a time, or renews it. `secret` is for a new one; the others keep what they have,
+    /// because a renewal brings no new configuration.
     pub(super) fn enrol(
         self,
         peers: &Peers,
         authorization: &Authorization,
+        secret: PresharedKey,
     ) -> Result<Arc<Peer>, Reason> {
         let user = authorization.user.clone();
         let enrolment = Enrolment {
             name: self.name,
             key: self.key,
-            preshared_key: None,
+            preshared_key: peers.by_key(&self.key).is_none().then_some(secret),
             authorization: authorization.clone(),
             method: Some(AuthMethod::Pap),
             origin: Origin::Login,

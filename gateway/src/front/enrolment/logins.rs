@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use causeway_proto::aaa::{Applicant, Credentials, Identity, TunnelKind};
 use causeway_proto::crypto::SecretBytes;
+use causeway_proto::wireguard::PresharedKey;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -355,7 +356,11 @@ impl Logins {
                 said,
                 deadline,
                 |authorization| {
-                    let enrolled = device.clone().enrol(&self.peers, authorization);
+                    let enrolled = device.clone().enrol(
+                        &self.peers,
+                        authorization,
+                        PresharedKey::from_bytes(self.admission.seed()),
+                    );
                     enrolled.map_err(|reason| {
                         why = Some(reason);
                         reason.refusal()

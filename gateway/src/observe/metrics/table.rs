@@ -255,6 +255,11 @@ pub const TABLE: &[Metric] = &[
         "Changes of the client's address that its session survived.",
         Labels::Every(&[("protocol", Values::Words(&["mobility"]))]),
     ),
+    counter(
+        "causeway_mobility_handshakes_total",
+        "Handshake messages of the Mobility tunnel, by what became of them.",
+        Labels::Every(&[("result", Values::Words(&HANDSHAKES))]),
+    ),
     gauge(
         "causeway_pool_addresses",
         "Addresses of a pool, by state.",
@@ -436,6 +441,22 @@ fn handshakes() -> Vec<Vec<&'static str>> {
         .chain(failures)
         .collect()
 }
+
+/// What becomes of a handshake message.
+const HANDSHAKES: [&str; 12] = [
+    "ok",
+    "gave_up",
+    "malformed",
+    "bad_mac1",
+    "cookie_sent",
+    "rate_limited",
+    "forged",
+    "unknown_peer",
+    "replayed_timestamp",
+    "flood",
+    "unknown_index",
+    "full",
+];
 
 fn setup_failures() -> Vec<Vec<&'static str>> {
     let proxy = ProxyFailure::WORDS

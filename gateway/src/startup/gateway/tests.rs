@@ -27,7 +27,10 @@ fn gateway(config: &Config) -> (Gateway, Peer) {
         mobility: config
             .mobility
             .iter()
-            .map(|_| udp::listen(LOOPBACK, 1, udp::Offloads::default()).unwrap())
+            .map(|_| {
+                let shards = u8::try_from(config.dataplane().shards).unwrap();
+                udp::listen(LOOPBACK, shards, udp::Offloads::default()).unwrap()
+            })
             .collect(),
         control: None,
         certificates: translate::certificates(config, &config.sstp.listen).unwrap(),

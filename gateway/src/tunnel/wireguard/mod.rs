@@ -5,6 +5,7 @@
 //! handshake, is `unreachable` while no key is alive, and ends when it has been that for `mobility.persist`, when its
 //! enrolment does, or when somebody ends it.
 
+mod results;
 mod session;
 mod sockets;
 
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use causeway_proto::terminate::TerminateCause;
 use causeway_proto::timer::Deadlines;
-use causeway_proto::wireguard::{self, Discard, Event, Interface, PeerId, PrivateKey, Role};
+use causeway_proto::wireguard::{self, Event, Interface, PeerId, PrivateKey, Role};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -28,6 +29,7 @@ use crate::session::admission::Admission;
 use crate::session::peers::{Change, Peer, Peers};
 use crate::task::Stop;
 
+use results::Results;
 use session::Live;
 use sockets::Sockets;
 
@@ -376,7 +378,10 @@ impl Driver {
                 self.peers.note_seen(peer, endpoint, tai64n);
             }
             Event::HandshakeDone { peer, role } => self.done(peer, role),
-            Event::GaveUp { peer } => debug!(peer = peer.0, "a device did not answer"),
+            Event::GaveUp { peer } => {
+                self.results.gave_up();
+                debug!(peer = peer.0, "a device did not answer");
+            }
         }
     }
 
@@ -415,53 +420,6 @@ impl Driver {
                 self.patience.arm(peer, until);
             }
         }
-    }
-}
-
-/// Counts what became of handshake messages.
-#[derive(Debug)]
-struct Results {
-    ok: metrics::Counter,
-    discards: Vec<(Discard, metrics::Counter)>,
-}
-
-impl Results {
-    fn new() -> Self {
-        let counter = |result: &'static str| metrics::counter!("causeway_mobility_handshakes_total", "result" => result);
-        Self {
-            ok: counter("ok"),
-            discards: Discard::ALL
-                .map(|discard| (discard, counter(result(discard))))
-                .into(),
-        }
-    }
-
-    fn done(&self) {
-        self.ok.increment(1);
-    }
-
-    fn count(&self, result: Result<(), Discard>) {
-        let Err(discard) = result else { return };
-        let counter = self.discards.iter().find(|(one, _)| *one == discard);
-        if let Some((_, counter)) = counter {
-            counter.increment(1);
-        }
-    }
-}
-
-/// Returns the label of a discard, as the documentation of the metrics has it.
-const fn result(discard: Discard) -> &'static str {
-    match discard {
-        Discard::Cookie => "cookie_sent",
-        Discard::Replay => "replayed_timestamp",
-        Discard::Malformed
-        | Discard::BadMac1
-        | Discard::RateLimited
-        | Discard::Forged
-        | Discard::UnknownPeer
-        | Discard::Flood
-        | Discard::UnknownIndex
-        | Discard::Full => discard.as_str(),
     }
 }
 
