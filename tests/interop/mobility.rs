@@ -3,11 +3,13 @@
 //! `cargo test -p tests --test interop_mobility -- --include-ignored`, as root; `CAUSEWAY_INTEROP_LONG=1` moves 1 GB
 //! where otherwise 20 MB are moved, and roams for five minutes.
 
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use harness::lab::{
-    BEHIND, Device, Files, Gateway, Lab, Settings, eventually, is_long, lacks, read, rootless,
+    BEHIND, Device, Files, FreeRadius, GATEWAY, Gateway, Hold, Lab, Settings, eventually, is_long,
+    lacks, read, rootless,
 };
 
 /// Leaves the test, saying why, when something that it needs is not there.
@@ -92,6 +94,106 @@ fn a_device_moves_files_roams_and_outlives_a_crash_of_the_gateway() {
     assert!(eventually(5, || {
         gateway.json(&["sessions"])["sessions"] == serde_json::json!([])
     }));
+}
+
+#[test]
+#[ignore = "needs root, wireguard-go, wireguard-tools, FreeRADIUS, curl"]
+fn a_user_logs_in_with_a_phone_is_cut_at_expiry_and_comes_back_to_the_same_address() {
+    need!(
+        rootless(),
+        lacks("wireguard-go"),
+        lacks("wg"),
+        lacks("freeradius"),
+        lacks("curl")
+    );
+    let lab = Lab::new();
+    let _files = Files::start(&lab);
+    let _radius = FreeRadius::start(&lab);
+    let wait = if is_long() { 45 } else { 6 };
+    let hold = Hold::start(&lab, wait);
+    let settings = Settings::radius(&["pap"], Hold::PORT).mobility("reauth = \"20s\"");
+    let gateway = Gateway::start(&lab, &settings);
+    let device_key = Key::new();
+
+    let refused = log_in(&lab, "alice", "nope", &device_key);
+    assert_eq!(refused["code"], "rejected", "{refused}");
+    let accepted = log_in(&lab, "alice", "wonderland", &device_key);
+    assert_eq!(accepted["state"], "accepted", "{accepted}");
+    assert!(
+        accepted["elapsed"].as_u64().unwrap() + 1 >= u64::from(wait),
+        "{accepted}"
+    );
+    // The wrong password was answered with as much patience.
+    assert_eq!(hold.requests("alice"), 2, "{}", hold.log());
+    let log = gateway.log();
+    assert!(
+        !log.contains("wonderland") && !log.contains("nope"),
+        "{log}"
+    );
+
+    let profile = accepted["profile"].as_str().unwrap();
+    let profile = profile.replace("PASTE-YOUR-PRIVATE-KEY-HERE", &device_key.private);
+    let device = Device::start(&lab, &profile);
+    assert!(device.reaches(BEHIND, 5), "{profile}");
+    let sessions = gateway.json(&["sessions"]);
+    assert_eq!(sessions["sessions"][0]["user"], "alice", "{sessions}");
+
+    let over = || gateway.json(&["sessions"])["sessions"] == serde_json::json!([]);
+    assert!(eventually(40, over), "{}", gateway.log());
+    assert!(!device.reaches(BEHIND, 2), "traffic after the expiry");
+    let log = gateway.log();
+    assert!(log.contains("authentication_expired"), "{log}");
+
+    let again = log_in(&lab, "alice", "wonderland", &device_key);
+    assert_eq!(again["address"], accepted["address"], "{again}");
+    assert_eq!(again["preshared_key"], accepted["preshared_key"]);
+    // With the same configuration; the device tries again when it has something to say.
+    assert!(device.reaches(BEHIND, 15), "{}", gateway.log());
+}
+
+/// A device's key pair, as `wg` makes it.
+struct Key {
+    private: String,
+    public: String,
+}
+
+impl Key {
+    fn new() -> Self {
+        let shell = |text: &str| {
+            let output = Command::new("sh").args(["-c", text]).output().unwrap();
+            String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        };
+        let private = shell("wg genkey");
+        let public = shell(&format!("echo {private} | wg pubkey"));
+        Self { private, public }
+    }
+}
+
+/// Logs a device in through the API and returns the last answer.
+fn log_in(lab: &Lab, user: &str, password: &str, key: &Key) -> serde_json::Value {
+    let url = format!("https://{GATEWAY}/enrol/api/v1/login");
+    let ca = lab.path("pki/ca.pem");
+    let curl = |more: &[&str]| -> serde_json::Value {
+        let mut command = lab.command("curl");
+        command
+            .args(["-sS", "--insecure", "--max-time", "30", "--cacert"])
+            .arg(&ca);
+        let output = command.args(more).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    };
+    let body = serde_json::json!({
+        "user": user, "password": password, "device": "laptop", "public_key": key.public,
+    });
+    let body = body.to_string();
+    let mut answer = curl(&["-H", "Content-Type: application/json", "-d", &body, &url]);
+    let login = answer["login"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{answer}"))
+        .to_owned();
+    while answer["state"] == "pending" {
+        answer = curl(&[&format!("{url}/{login}?wait=15")]);
+    }
+    answer
 }
 
 /// Returns how many echo requests were sent and answered.
