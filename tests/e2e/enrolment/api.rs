@@ -61,11 +61,13 @@ async fn polls_break_off_and_come_again_and_the_phone_rings_once() {
             .contains(&key(7))
     );
     let address = device.address().to_string();
+    let secret = device.preshared_key().unwrap().expose_base64();
     assert_eq!(
         accepted,
         json!({
             "login": id, "state": "accepted", "elapsed": accepted["elapsed"],
             "address": address, "prefix": 32, "server_public_key": GATEWAY_KEY,
+            "preshared_key": secret.as_str(),
             "endpoint": "vpn.example.com:5008", "allowed_ips": ["10.0.0.0/8"], "dns": ["10.0.0.10"], "mtu": 1400,
             "keepalive": 25, "expires": "2027-01-15T08:00:00Z", "profile": accepted["profile"],
         })
