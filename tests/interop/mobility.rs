@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use harness::lab::{
-    BEHIND, Device, Files, FreeRadius, GATEWAY, Gateway, Hold, Lab, Settings, eventually, is_long,
-    lacks, read, rootless,
+    BEHIND, Device, Files, FreeRadius, GATEWAY, Gateway, Hold, Lab, Settings, binary, eventually,
+    is_long, lacks, read, rootless,
 };
 
 /// Leaves the test, saying why, when something that it needs is not there.
@@ -149,6 +149,76 @@ fn a_user_logs_in_with_a_phone_is_cut_at_expiry_and_comes_back_to_the_same_addre
     assert_eq!(again["preshared_key"], accepted["preshared_key"]);
     // With the same configuration; the device tries again when it has something to say.
     assert!(device.reaches(BEHIND, 15), "{}", gateway.log());
+}
+
+#[test]
+#[ignore = "needs root, wireguard-tools"]
+fn the_doctor_comes_through_the_tunnel_and_says_what_is_in_the_way() {
+    need!(rootless(), lacks("wg"), lacks("nft"));
+    let lab = Lab::new();
+    let settings = Settings::local(&["mschapv2"]).mobility("");
+    let gateway = Gateway::start(&lab, &settings);
+    let doctor = |more: &[&str]| {
+        let mut command = lab.command(binary().to_str().unwrap());
+        command.args(["doctor", "mobility"]).args(more);
+        let output = command.output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        )
+    };
+    let config = lab.path("gateway.toml");
+    let config = ["--config", config.to_str().unwrap()];
+    let (code, text) = doctor(&config);
+    assert_eq!(code, Some(0), "{text}");
+    for part in [
+        "key",
+        "handshake",
+        "ping",
+        "packets of 1400 octets come through",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let (code, text) = doctor(&[&config[..], &["--ping", BEHIND]].concat());
+    assert_eq!(code, Some(0), "{text}");
+    // It leaves nothing behind.
+    assert_eq!(
+        gateway.json(&["peer", "list"])["devices"],
+        serde_json::json!([])
+    );
+
+    // Elsewhere, with a profile, over a way that is shorter than the gateway thinks.
+    let profile = lab.path("doctor.conf");
+    let added = gateway.cli(&["peer", "add", "travel", "--out", profile.to_str().unwrap()]);
+    assert!(added.status.success(), "{added:?}");
+    let elsewhere =
+        |more: &[&str]| doctor(&[&["--profile", profile.to_str().unwrap()], more].concat());
+    let (code, text) = elsewhere(&["--ping", BEHIND]);
+    assert_eq!(code, Some(0), "{text}");
+    let rules = |verdict: &str| {
+        let text = format!(
+            "table inet t {{ chain c {{ type filter hook input priority 0; udp dport 5008 {verdict}; }} }}"
+        );
+        let file = lab.path("rules.nft");
+        std::fs::write(&file, text).unwrap();
+        let _ = lab
+            .command("nft")
+            .args(["delete", "table", "inet", "t"])
+            .output();
+        let set = lab.command("nft").arg("-f").arg(&file).output().unwrap();
+        assert!(set.status.success(), "{set:?}");
+    };
+    rules("meta length > 1300 drop");
+    let (code, text) = elsewhere(&["--ping", BEHIND]);
+    assert_eq!(code, Some(6), "{text}");
+    // 1300 without 28 of UDP and IP and 32 of WireGuard, and a packet is padded to 16.
+    assert!(text.contains("1232 come through"), "{text}");
+    rules("drop");
+    let (code, text) = elsewhere(&[]);
+    assert_eq!(code, Some(6), "{text}");
+    assert!(text.contains("drops UDP to this port"), "{text}");
+    let (code, text) = doctor(&config);
+    assert_eq!(code, Some(6), "{text}");
 }
 
 /// A device's key pair, as `wg` makes it.

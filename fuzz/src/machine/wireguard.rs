@@ -144,7 +144,13 @@ impl End {
                 assert!(before.is_none(), "an index is given out once");
                 assert!(self.receiving.len() <= 4, "keys pile up");
             }
-            Event::InstallSending { key, .. } => self.sending = Some(key),
+            Event::PrepareSending { key, .. } => {
+                assert!(!key.is_confirmed(), "nobody has shown it");
+            }
+            Event::InstallSending { key, .. } => {
+                assert!(key.is_confirmed());
+                self.sending = Some(key);
+            }
             Event::Remove { index, .. } => {
                 assert!(
                     self.receiving.remove(&index).is_some(),

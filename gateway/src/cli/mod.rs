@@ -21,7 +21,7 @@ mod peer;
 mod remote;
 mod table;
 
-pub use doctor::{Doctor, DoctorLogin, DoctorRadius};
+pub use doctor::{Doctor, DoctorLogin, DoctorMobility, DoctorRadius};
 pub use explain::explain;
 pub use output::{Answer, NoSecret, Output, Reader, Style};
 pub use peer::{Add as PeerAdd, Form as ProfileForm, Keys, Peer, ProfileOf};

@@ -1,8 +1,9 @@
-//! The built-in SSTP client: the client halves of `causeway_proto` over real sockets.
+//! The built-in clients: the client halves of `causeway_proto` over real sockets, SSTP here, Mobility beside it.
 //!
 //! `demo` and the tests log in with it as any client would, through the public listener. It is made to prove that
 //! things work, not to be fast: each packet is a message of its own.
 
+mod mobility;
 mod ping;
 
 use std::collections::VecDeque;
@@ -25,6 +26,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+pub use mobility::{MobilityOptions, MobilityTunnel};
 
 pub use crate::trust::Trust;
 

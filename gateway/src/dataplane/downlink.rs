@@ -196,7 +196,12 @@ impl Downlink {
             }
             datagram::Order::InstallSending(key, sending) => {
                 if let Some((_, Half::Datagram(half))) = self.half(key) {
-                    half.sending = Some(sending);
+                    half.install(sending);
+                }
+            }
+            datagram::Order::PrepareSending(key, sending) => {
+                if let Some((_, Half::Datagram(half))) = self.half(key) {
+                    half.next = Some(sending);
                 }
             }
             datagram::Order::RemoveSending(key) => {

@@ -78,6 +78,14 @@ pub enum Event {
         /// The key.
         key: ReceivingKey,
     },
+    /// The sending half of a key pair that the peer began: it may be used, in place of the one before, as soon as
+    /// [`SendingKey::is_confirmed`] says so, which is before [`Event::InstallSending`].
+    PrepareSending {
+        /// Whose data.
+        peer: PeerId,
+        /// The key.
+        key: Arc<SendingKey>,
+    },
     /// Data goes out under this key from now on, in place of the one before.
     InstallSending {
         /// Whose data.

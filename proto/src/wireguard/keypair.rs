@@ -13,7 +13,8 @@
 //! A key pair belongs to one handshake, and a handshake makes one; nothing here can be copied or made again, so that no
 //! counter is used twice under a key.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::Instant;
 
 use thiserror::Error;
@@ -67,6 +68,7 @@ pub struct SendingKey {
     counter: AtomicU64,
     created: Instant,
     role: Role,
+    confirmed: AtomicBool,
 }
 
 impl SendingKey {
@@ -79,7 +81,15 @@ impl SendingKey {
             counter: AtomicU64::new(0),
             created,
             role,
+            confirmed: AtomicBool::new(role == Role::Initiator),
         }
+    }
+
+    /// Returns whether the peer is known to have the key, so that it may be used: at once when we began, and with the
+    /// first packet that comes under the other half when the peer did (whitepaper §5.4.6).
+    #[must_use]
+    pub fn is_confirmed(&self) -> bool {
+        self.confirmed.load(Ordering::Acquire)
     }
 
     /// Takes `n` counters and returns the first; nothing when the key pair has none left. One atomic operation.
@@ -151,6 +161,8 @@ pub struct ReceivingKey {
     window: ReplayWindow,
     created: Instant,
     role: Role,
+    /// The other half, until it is confirmed.
+    partner: Option<Arc<SendingKey>>,
 }
 
 impl ReceivingKey {
@@ -163,6 +175,16 @@ impl ReceivingKey {
             window: ReplayWindow::new(),
             created,
             role,
+            partner: None,
+        }
+    }
+
+    /// Confirms `partner` with the first packet that is opened.
+    #[must_use]
+    pub fn with_partner(self, partner: Arc<SendingKey>) -> Self {
+        Self {
+            partner: Some(partner),
+            ..self
         }
     }
 
@@ -188,11 +210,13 @@ impl ReceivingKey {
             .key
             .open(header.counter, &[], sealed)
             .map_err(|_| OpenError::Integrity)?;
-        if self.window.mark(header.counter) {
-            Ok(packet)
-        } else {
-            Err(OpenError::Replay)
+        if !self.window.mark(header.counter) {
+            return Err(OpenError::Replay);
         }
+        if let Some(partner) = self.partner.take() {
+            partner.confirmed.store(true, Ordering::Release);
+        }
+        Ok(packet)
     }
 
     /// Returns whether a packet that is received at `now` should be followed by a handshake: we began the key pair and it

@@ -206,7 +206,12 @@ impl Peer {
         self.activity.endpoint().store(from);
         let waiting = self.next.take();
         self.forget(waiting, cx);
-        self.next = Some(self.pair(now, index, receiver, keys, Role::Responder, from, cx));
+        let next = self.pair(now, index, receiver, keys, Role::Responder, from, cx);
+        cx.say(Event::PrepareSending {
+            peer: self.id,
+            key: Arc::clone(&next.sending),
+        });
+        self.next = Some(next);
         Ok(())
     }
 
@@ -225,13 +230,15 @@ impl Peer {
         from: SocketAddr,
         cx: &mut Context,
     ) -> Pair {
+        let sending = Arc::new(SendingKey::new(keys.sending, receiver, now, role));
+        let key = ReceivingKey::new(keys.receiving, index, now, role);
         cx.say(Event::InstallReceiving {
             peer: self.id,
-            key: ReceivingKey::new(keys.receiving, index, now, role),
+            key: key.with_partner(Arc::clone(&sending)),
         });
         Pair {
             index,
-            sending: Arc::new(SendingKey::new(keys.sending, receiver, now, role)),
+            sending,
             from,
         }
     }
@@ -299,11 +306,17 @@ impl Peer {
         self.current = Some(pair);
     }
 
-    /// Begins a handshake, unless the peer is not admitted, its place is not known, or one has just begun.
+    /// Begins a handshake, unless the peer is not admitted, its place is not known, or one has just been: who asks may not
+    /// have heard of it.
     pub(super) fn call(&mut self, now: Instant, cx: &mut Context) {
         let (_, last) = self.called;
+        let made = [&self.next, &self.current];
+        let made = made
+            .into_iter()
+            .flatten()
+            .map(|pair| pair.sending.created());
         let recent = |at| now.saturating_duration_since(at) < REKEY_TIMEOUT;
-        if self.admitted && self.calling.is_none() && !last.is_some_and(recent) {
+        if self.admitted && self.calling.is_none() && !made.chain(last).any(recent) {
             self.initiate(now, now, cx);
         }
     }

@@ -114,6 +114,11 @@ impl DatagramAttachment {
         self.up(up::Order::RemoveReceiving(self.key, index));
     }
 
+    /// Seals packets to the client with this key as soon as it is confirmed, which the uplink sees first.
+    pub fn prepare_sending(&self, key: Arc<SendingKey>) {
+        self.down(down::Order::PrepareSending(self.key, key));
+    }
+
     /// Seals packets to the client with this key from now on.
     pub fn install_sending(&self, key: Arc<SendingKey>) {
         self.down(down::Order::InstallSending(self.key, key));
@@ -194,6 +199,7 @@ impl DataPlane {
             peer_activity: session.peer_activity.clone(),
             notices: session.notices.clone(),
             sending: None,
+            next: None,
             cell: cell.clone(),
             seen: 0,
             endpoint: None,

@@ -31,6 +31,8 @@ use crate::os::udp::{Path, Socket};
 pub(crate) enum Order {
     /// A session begins.
     Attach(Box<DatagramHalf>),
+    /// Seal with this key as soon as it is confirmed.
+    PrepareSending(Key, Arc<SendingKey>),
     /// Seal with this key from now on.
     InstallSending(Key, Arc<SendingKey>),
     /// There is no key that may be used.
@@ -52,6 +54,8 @@ pub(crate) struct DatagramHalf {
     pub(crate) peer_activity: Arc<PeerActivity>,
     pub(crate) notices: Sender<Notice>,
     pub(crate) sending: Option<Arc<SendingKey>>,
+    /// What takes its place when it is confirmed: with the client's first packet, so that the answer to it finds a key.
+    pub(crate) next: Option<Arc<SendingKey>>,
     /// Where the uplink writes the endpoint, what of it was seen, and what it was.
     pub(crate) cell: Arc<Cell>,
     pub(crate) seen: u64,
@@ -67,6 +71,12 @@ impl DatagramHalf {
     pub(crate) fn meet(&mut self, endpoint: Endpoint) {
         self.cell.changed(&mut self.seen);
         self.endpoint = Some(endpoint);
+    }
+
+    /// Takes a key that may be used.
+    pub(crate) fn install(&mut self, sending: Arc<SendingKey>) {
+        self.next.take_if(|next| Arc::ptr_eq(next, &sending));
+        self.sending = Some(sending);
     }
 
     /// Takes what the TUN gave for this session.
@@ -105,7 +115,7 @@ impl DatagramHalf {
         tools: &mut Tools,
     ) {
         let count = train.count();
-        if self.sending.is_none() {
+        if !self.has_key() {
             self.drop_for_want_of_a_key(count, tools);
             return;
         }
@@ -136,7 +146,7 @@ impl DatagramHalf {
         sockets: &Sockets,
         tools: &mut Tools,
     ) {
-        if self.sending.is_none() {
+        if !self.has_key() {
             self.drop_for_want_of_a_key(train.count(), tools);
             return;
         }
@@ -165,6 +175,14 @@ impl DatagramHalf {
             }
         }
         (tools.whole, tools.piece) = (whole, piece);
+    }
+
+    /// Takes the next key if it may be used, and returns whether there is one.
+    fn has_key(&mut self) -> bool {
+        if let Some(next) = self.next.take_if(|next| next.is_confirmed()) {
+            self.sending = Some(next);
+        }
+        self.sending.is_some()
     }
 
     #[cold]

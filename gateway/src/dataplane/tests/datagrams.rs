@@ -4,6 +4,7 @@ mod offload;
 mod rig;
 mod roaming;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use causeway_proto::ip::IpPacket;
@@ -244,6 +245,28 @@ fn without_a_key_packets_are_dropped_and_a_handshake_is_asked_for_once() {
     mobile.attached().remove_sending();
     give(&site.tun, Header::default(), &down);
     site.down(Counter::NoKey, 6);
+}
+
+#[test]
+fn a_packet_that_confirms_a_key_can_be_answered_at_once() {
+    let site = Site::new();
+    let mut mobile = Mobile::attach(&site, 5, 1, None);
+    mobile.attached().set_endpoint(mobile.endpoint());
+    let Keys { server, client } = keys(1, 6, Duration::ZERO, Role::Responder);
+    let receiving = server.1.with_partner(Arc::clone(&server.0));
+    mobile.attached().install_receiving(receiving);
+    mobile.attached().prepare_sending(server.0);
+    (mobile.sending, mobile.receiving) = client;
+    let down = mobile.towards(1).payload(b"down").octets();
+    give(&site.tun, Header::default(), &down);
+    // Not before the client has shown the key.
+    site.down(Counter::NoKey, 1);
+    let up = mobile.segment(1).payload(b"up").octets();
+    mobile.send(std::slice::from_ref(&up));
+    assert_eq!(receive(&site.tun).1, up);
+    // Nobody has listened to notices meanwhile.
+    give(&site.tun, Header::default(), &down);
+    assert_eq!(mobile.packet(), down);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 
 use crate::dataplane::{DataPlane, Endpoint, Notice, Stray};
 use crate::os::clock;
-use crate::os::udp::Socket;
+use crate::os::udp::{Path, Socket};
 use crate::session::SessionCommand;
 use crate::session::admission::Admission;
 use crate::session::peers::{Change, Peer, Peers};
@@ -356,6 +356,9 @@ impl Driver {
             Event::InstallReceiving { peer, key } => {
                 self.with(peer, |live| live.attachment.install_receiving(key));
             }
+            Event::PrepareSending { peer, key } => {
+                self.with(peer, |live| live.attachment.prepare_sending(key));
+            }
             Event::InstallSending {
                 peer,
                 key,
@@ -401,7 +404,7 @@ impl Driver {
         self.ways.get(&remote).copied().or_else(|| {
             Some(Endpoint {
                 listener: self.sockets.listener_for(remote)?,
-                path: crate::os::udp::Path::to(remote),
+                path: Path::to(remote),
             })
         })
     }

@@ -23,7 +23,13 @@ fn a_handshake_gives_both_sides_keys_that_fit() {
     );
     assert_eq!(
         gateway.said,
-        ["authorize", "receiving", "sending", "done responder"],
+        [
+            "authorize",
+            "receiving",
+            "prepare",
+            "sending",
+            "done responder"
+        ],
         "the responder sends after the keepalive that confirms the key"
     );
     assert!(device.send(&PACKET));

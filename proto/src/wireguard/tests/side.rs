@@ -147,7 +147,12 @@ impl Side {
                 assert!(old.is_none(), "an index is given out once");
                 "receiving".to_owned()
             }
+            Event::PrepareSending { key, .. } => {
+                assert!(!key.is_confirmed());
+                "prepare".to_owned()
+            }
             Event::InstallSending { key, .. } => {
+                assert!(key.is_confirmed());
                 self.sending = Some(key);
                 "sending".to_owned()
             }

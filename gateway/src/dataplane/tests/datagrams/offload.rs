@@ -157,6 +157,7 @@ impl Desk {
             peer_activity: Arc::default(),
             notices: mpsc::channel(1).0,
             sending: None,
+            next: None,
             cell: Arc::default(),
             seen: 0,
             endpoint: None,
