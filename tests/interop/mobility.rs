@@ -197,7 +197,7 @@ fn the_doctor_comes_through_the_tunnel_and_says_what_is_in_the_way() {
     assert_eq!(code, Some(0), "{text}");
     let rules = |verdict: &str| {
         let text = format!(
-            "table inet t {{ chain c {{ type filter hook input priority 0; udp dport 5008 {verdict}; }} }}"
+            "table inet t {{ chain c {{ type filter hook input priority 0; udp dport 5008 {verdict}; }}\n}}\n"
         );
         let file = lab.path("rules.nft");
         std::fs::write(&file, text).unwrap();
