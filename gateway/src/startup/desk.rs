@@ -165,7 +165,8 @@ impl Desk {
         )
     }
 
-    fn respond(self: &Arc<Self>, request: Request) -> Response {
+    /// Answers one request; what it changes about devices may not be on disk yet.
+    pub fn respond(self: &Arc<Self>, request: Request) -> Response {
         match request {
             Request::Status => Response::Status(Box::new(self.status())),
             Request::Sessions { protocol, user } => Response::Sessions {

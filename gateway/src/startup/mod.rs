@@ -302,7 +302,7 @@ fn how_to_connect(config: &Config, gateway: &Gateway, notes: &[String]) -> Strin
         .map(|address| format!("http://{address}/metrics"))
         .unwrap_or_default();
     let mut text = format!(
-        "\ncauseway {} · serve --dev · https://{address} · {metrics}\n\n  users     alice / wonderland, bob / builder   (MS-CHAPv2, PAP)\n  sstpc     sstpc --log-stderr --cert-warn --user alice --password wonderland {address} usepeerdns require-mschap-v2 noauth noipdefault\n  Windows   Add-VpnConnection -Name causeway -ServerAddress {}:{port} -TunnelType Sstp -AuthenticationMethod MSChapv2 (import the certificate first)\n  health    curl -k -i https://{address}/sra_%7BBA195980-CD49-458b-9E23-C84EE0ADCD75%7D/\n  look      causeway --socket {socket} status | sessions\n  stop      Ctrl-C\n",
+        "\ncauseway {} · serve --dev · https://{address} · {metrics}\n\n  users     alice / wonderland, bob / builder   (MS-CHAPv2, PAP)\n  sstpc     sstpc --log-stderr --cert-warn --user alice --password wonderland {address} usepeerdns require-mschap-v2 noauth noipdefault\n  WireGuard https://{address}/enrol/ (log in, take the file or the QR code), or: causeway --socket {socket} peer add laptop --user alice\n  Windows   Add-VpnConnection -Name causeway -ServerAddress {}:{port} -TunnelType Sstp -AuthenticationMethod MSChapv2 (import the certificate first)\n  health    curl -k -i https://{address}/sra_%7BBA195980-CD49-458b-9E23-C84EE0ADCD75%7D/\n  look      causeway --socket {socket} status | sessions\n  stop      Ctrl-C\n",
         env!("CARGO_PKG_VERSION"),
         config.gateway.hostname,
     );

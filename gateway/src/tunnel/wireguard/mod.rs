@@ -369,7 +369,7 @@ impl Driver {
                 let seen = self.sessions.get(&peer).and_then(seen);
                 let seen = seen.filter(|seen| seen.path.remote == endpoint);
                 let way = seen.or_else(|| self.way(ways, endpoint));
-                self.moved(peer, way);
+                self.moved(peer, way, key.role());
                 self.with(peer, |live| live.attachment.install_sending(key));
             }
             Event::Remove { peer, index } => {

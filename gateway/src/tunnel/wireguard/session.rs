@@ -185,11 +185,14 @@ impl Driver {
     }
 
     /// Notes where the device is: a handshake came from there.
-    pub(super) fn moved(&mut self, id: PeerId, way: Option<Endpoint>) {
+    pub(super) fn moved(&mut self, id: PeerId, way: Option<Endpoint>, role: Role) {
         let (Some(live), Some(way)) = (self.sessions.get_mut(&id), way) else {
             return;
         };
-        live.attachment.set_endpoint(way);
+        // What the device began, its data has confirmed: the packet path knows where that came from, and by now perhaps more.
+        if role == Role::Initiator {
+            live.attachment.set_endpoint(way);
+        }
         if live.endpoint == Some(way) {
             return;
         }
