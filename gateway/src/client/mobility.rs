@@ -217,6 +217,23 @@ impl MobilityTunnel {
         Ok(())
     }
 
+    /// Waits for the next packet, with its padding; nothing when none came until `until`.
+    ///
+    /// # Errors
+    ///
+    /// When the socket is broken.
+    pub async fn receive(&mut self, until: Instant) -> Result<Option<Vec<u8>>, ClientError> {
+        loop {
+            if let Some(packet) = self.inbox.pop_front() {
+                return Ok(Some(packet));
+            }
+            if Instant::now() >= until {
+                return Ok(None);
+            }
+            self.step(until).await?;
+        }
+    }
+
     /// Sends an echo request with `payload` octets and waits for the reply; returns the round trip.
     ///
     /// # Errors
