@@ -119,14 +119,14 @@ impl Downlink {
             let mut ready = std::mem::take(&mut self.ready);
             ready.extend(self.poller.wait(timeout)?);
             self.tools.tick();
+            // Orders first: a packet that was given to the device behind one finds it done.
+            if ready.iter().any(|event| event.token == BELL) && self.obey() {
+                self.flush();
+                return Ok(());
+            }
             for event in ready.drain(..) {
                 match event.token {
-                    BELL => {
-                        if self.obey() {
-                            self.flush();
-                            return Ok(());
-                        }
-                    }
+                    BELL => {}
                     TUN => self.read_tun(),
                     number => {
                         if let Some(slot) = Slot::from_number(number) {
