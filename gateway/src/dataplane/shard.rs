@@ -132,13 +132,13 @@ impl Uplink {
             let mut ready = std::mem::take(&mut self.ready);
             ready.extend(self.poller.wait(timeout)?);
             let now = Instant::now();
+            // Orders first: what arrives behind one finds it done.
+            if ready.iter().any(|event| event.token == BELL) && self.obey(now) {
+                self.stop();
+                return Ok(());
+            }
             for event in ready.drain(..) {
-                if event.token == BELL {
-                    if self.obey(now) {
-                        self.stop();
-                        return Ok(());
-                    }
-                } else if let Some(slot) = Slot::from_number(event.token) {
+                if let Some(slot) = Slot::from_number(event.token) {
                     self.readable(slot, now);
                 } else if let Ok(listener) = u8::try_from(event.token.wrapping_sub(SOCKETS)) {
                     self.receive(listener, now);
