@@ -2,5 +2,6 @@
 
 mod api;
 mod bounds;
+mod browser;
 mod forms;
 mod house;
