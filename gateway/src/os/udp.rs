@@ -1,7 +1,7 @@
 //! UDP sockets for tunnels: a group of them for each address, so that every thread of the packet path has its own.
 //!
 //! A group has one socket for each shard and one more for everything that is no data: a program in the kernel
-//! ([`steering`]) chooses by the first octets of the datagram, so a flood of handshakes fills the queue of the last
+//! (`steering`) chooses by the first octets of the datagram, so a flood of handshakes fills the queue of the last
 //! socket and no other. All of them take trains (`UDP_GRO`), the last one too: the kernel looks a flow's socket up
 //! without its octets when it decides whether to gather, so one socket that refused would end trains for every flow
 //! that hashes to it. A train is steered by its first datagram; what hides behind it is the reader's to sort out.
