@@ -114,7 +114,7 @@ enum Making {
 }
 
 impl Key {
-    /// A key of which the file says nothing: made at the first start beside the register, or for one run without a register.
+    /// A key of which the file says nothing: made at the first start beside the register, or for one run without one.
     fn beside(register: Option<&Path>) -> Self {
         match register {
             Some(register) => Self {
@@ -265,7 +265,7 @@ pub(super) fn check(file: File, purpose: Purpose, report: &mut Report) -> Option
     }
     Some(Mobility {
         listen,
-        key: key.unwrap_or_else(|| Key::beside(peers_file.as_deref())),
+        key: key.unwrap_or_else(|| Key::beside(peers_file.as_deref().filter(|_| !trial))),
         external,
         pool,
         persist: persist.duration(),
