@@ -1,7 +1,7 @@
 //! The file on disk: who may read it, and how it is replaced so that there is always a whole one.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -50,10 +50,10 @@ pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<String>>, PeersError>
     Ok(Some(text))
 }
 
-/// Puts a new file in the place of the old one; after a crash there is the one or the other.
-pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
+/// Puts a new file, which `fill` writes, in the place of the old one; after a crash there is the one or the other.
+pub(super) fn write(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let temporary = temporary(path);
-    let written = write_new(path, &temporary, text);
+    let written = write_new(path, &temporary, fill);
     if written.is_err() {
         // The error that counts is the first one.
         drop(fs::remove_file(&temporary));
@@ -61,7 +61,11 @@ pub(super) fn write(path: &Path, text: &str) -> io::Result<()> {
     written
 }
 
-fn write_new(path: &Path, temporary: &Path, text: &str) -> io::Result<()> {
+fn write_new(
+    path: &Path,
+    temporary: &Path,
+    fill: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -75,7 +79,7 @@ fn write_new(path: &Path, temporary: &Path, text: &str) -> io::Result<()> {
         .create_new(true)
         .mode(MODE)
         .open(temporary)?;
-    file.write_all(text.as_bytes())?;
+    fill(&mut file)?;
     file.sync_all()?;
     fs::rename(temporary, path)?;
     File::open(folder)?.sync_all()

@@ -1,5 +1,6 @@
 //! The form of the file: one `[[peer]]` a device.
 
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -160,24 +161,37 @@ fn breaks(text: &str) -> usize {
     text.bytes().filter(|octet| *octet == b'\n').count()
 }
 
-/// Writes the text of the file.
-pub(super) fn write(next: u32, peers: &[Arc<Peer>]) -> Result<Zeroizing<String>, toml::ser::Error> {
+/// How much text is put together before it is written.
+const ROOM: usize = 64 << 10;
+
+/// Writes the text of the file, piece by piece: a large register takes no more memory than a small one.
+///
+/// # Errors
+///
+/// When a device cannot be put into words, or `out` takes no more.
+pub(super) fn write(next: u32, peers: &[Arc<Peer>], out: &mut impl Write) -> io::Result<()> {
     // Room for all of it, so that no reallocation leaves a copy behind.
-    let mut text = Zeroizing::new(String::with_capacity(1024 + peers.len() * 640));
+    let mut text = Zeroizing::new(String::with_capacity(ROOM));
     text.push_str(HEAD);
     text.push_str("schema = 1\nnext = ");
     text.push_str(&next.to_string());
     text.push('\n');
     for peer in peers {
+        let entry = toml::to_string(&Entry::of(peer)).map_err(io::Error::other)?;
+        // With the header and the secret.
+        if text.len() + entry.len() + 128 > ROOM {
+            out.write_all(text.as_bytes())?;
+            text.clear();
+        }
         text.push_str("\n[[peer]]\n");
-        text.push_str(&toml::to_string(&Entry::of(peer))?);
+        text.push_str(&entry);
         if let Some(key) = &peer.preshared_key {
             text.push_str("psk = \"");
             text.push_str(&key.expose_base64());
             text.push_str("\"\n");
         }
     }
-    Ok(text)
+    out.write_all(text.as_bytes())
 }
 
 impl Entry {

@@ -1,6 +1,5 @@
 //! The one writer.
 
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -130,9 +129,7 @@ impl Peers {
             return true;
         }
         let result = match &self.path {
-            Some(path) => form::write(next, &all)
-                .map_err(io::Error::other)
-                .and_then(|text| disk::write(path, &text))
+            Some(path) => disk::write(path, |file| form::write(next, &all, file))
                 .map_err(|error| error.to_string()),
             None => Ok(()),
         };

@@ -32,6 +32,27 @@ fn everything() -> Authorization {
 }
 
 #[test]
+fn a_register_larger_than_what_is_written_at_once_is_whole() {
+    let mut rig = Rig::new();
+    for n in 1..=200_u8 {
+        let user = format!("router{n}");
+        let mut device = by_administrator(n.into(), &user);
+        device.authorization.class = vec![vec![n; 253]; 2];
+        device.preshared_key = Some(PresharedKey::from_bytes([n; 32]));
+        rig.enrol(device).unwrap();
+    }
+    assert!(rig.peers.write());
+    assert!(fs::metadata(path(&rig)).unwrap().len() > 3 * 65_536);
+    rig.again();
+    for n in 1..=200_u8 {
+        let found = rig.peers.by_key(&key(n.into())).unwrap();
+        assert_eq!(found.authorization().class, vec![vec![n; 253]; 2]);
+        let psk = PresharedKey::from_bytes([n; 32]);
+        assert_eq!(found.preshared_key(), Some(&psk));
+    }
+}
+
+#[test]
 fn a_restart_finds_everything_again() {
     let mut rig = Rig::new();
     let mut one = login(1, everything());
