@@ -59,11 +59,13 @@ pub enum Counter {
     Unsent,
     /// Changes of a client's address that its session has survived.
     Roams,
+    /// Packets to a client that have waited for a key.
+    Held,
 }
 
 impl Counter {
     /// Every counter.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Packets,
         Self::Octets,
         Self::TunReads,
@@ -91,6 +93,7 @@ impl Counter {
         Self::NoKey,
         Self::Unsent,
         Self::Roams,
+        Self::Held,
     ];
 
     /// The counters of dropped packets.
@@ -145,6 +148,7 @@ impl Counter {
             Self::NoKey => "no_key",
             Self::Unsent => "unsent",
             Self::Roams => "roams",
+            Self::Held => "held",
         }
     }
 

@@ -8,7 +8,11 @@
 //! client either. It keeps no state, so a host that may be reached may also begin.
 
 pub(crate) mod datagram;
+pub(crate) mod held;
+mod orders;
 mod outgoing;
+
+pub(crate) use orders::DownCommand;
 
 use std::collections::HashMap;
 use std::io;
@@ -17,38 +21,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use causeway_proto::ip::PacketError;
-use causeway_proto::ip::filter::Filter;
 use causeway_proto::ip::icmp::IcmpError;
 use causeway_proto::timer::Deadlines;
 
 use crate::dataplane::counters::Counter;
 use crate::dataplane::downlink::datagram::{DatagramHalf, Sockets};
 use crate::dataplane::downlink::outgoing::Outgoing;
-use crate::dataplane::half::{Progress, Route, State, StreamHalf, Tools, WORTH_A_WRITE};
+use crate::dataplane::half::{Progress, State, StreamHalf, Tools, WORTH_A_WRITE};
 use crate::dataplane::mailbox::Mailbox;
 use crate::dataplane::segment::{Train, TrainError};
 use crate::dataplane::slots::{Routes, Slot, Table};
 use crate::dataplane::stream::Key;
+use crate::os::clock;
 use crate::os::poll::{Interest, Poller, Ready};
 use crate::os::vnet;
-
-/// What the downlink thread is told.
-pub(crate) enum DownCommand {
-    /// A session begins.
-    Attach(Route),
-    /// The session has control frames to send.
-    Control(Key),
-    /// Put another filter in force.
-    SetFilter(Key, Option<Arc<Filter>>),
-    /// Send the control frames and TLS's goodbye, then close.
-    Finish(Key),
-    /// Forget the session at once.
-    Remove(Key),
-    /// Something that only datagram sessions have.
-    Datagram(datagram::Order),
-    /// End the thread.
-    Stop,
-}
 
 /// The sending half of a session.
 enum Half {
@@ -112,10 +98,7 @@ impl Downlink {
     /// Works until it is told to stop.
     pub(crate) fn run(mut self) -> io::Result<()> {
         loop {
-            let timeout = self
-                .leaving
-                .next()
-                .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let timeout = self.patience();
             let mut ready = std::mem::take(&mut self.ready);
             ready.extend(self.poller.wait(timeout)?);
             self.tools.tick();
@@ -138,8 +121,18 @@ impl Downlink {
             self.ready = ready;
             self.flush();
             self.give_up_late();
+            self.sweep_held();
             self.tools.publish();
         }
+    }
+
+    /// Returns how long there is nothing to do if nothing comes.
+    fn patience(&self) -> Option<Duration> {
+        let leaving = self.leaving.next();
+        let leaving = leaving.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let sweep = self.tools.waiting.until_sweep_us(clock::precise_us());
+        let sweep = sweep.map(Duration::from_micros);
+        leaving.into_iter().chain(sweep).min()
     }
 
     /// Looks once at everything, without waiting.
@@ -151,70 +144,11 @@ impl Downlink {
         self.flush();
     }
 
-    /// Takes the messages; returns whether the end is among them.
-    fn obey(&mut self) -> bool {
-        // What is told may give a place or an address to somebody else.
-        self.send_outgoing();
-        for command in self.mailbox.take() {
-            match command {
-                DownCommand::Attach(route) => self.attach(route),
-                DownCommand::Control(key) => self.with(key, |half| half.control = true),
-                DownCommand::SetFilter(key, filter) => match self.half(key) {
-                    Some((_, Half::Stream(half))) => half.route.filter = filter,
-                    Some((_, Half::Datagram(half))) => half.filter = filter,
-                    None => {}
-                },
-                DownCommand::Finish(key) => self.finish(key),
-                DownCommand::Remove(key) => self.forget(key),
-                DownCommand::Datagram(order) => self.obey_datagram(order),
-                DownCommand::Stop => return true,
-            }
-        }
-        false
-    }
-
-    fn attach(&mut self, route: Route) {
-        let (key, address) = (route.stream.key, route.address);
-        let networks = route.networks.clone();
-        let slot = self.insert(key, address, Half::Stream(StreamHalf::new(route)));
-        for network in networks {
-            self.routes.set_network(network, slot);
-        }
-    }
-
     fn insert(&mut self, key: Key, address: Ipv4Addr, half: Half) -> Slot {
         let slot = self.halves.insert(half);
         self.by_key.insert(key, slot);
         self.routes.set(address, slot);
         slot
-    }
-
-    fn obey_datagram(&mut self, order: datagram::Order) {
-        match order {
-            datagram::Order::Attach(half) => {
-                self.insert(half.key, half.address, Half::Datagram(*half));
-            }
-            datagram::Order::InstallSending(key, sending) => {
-                if let Some((_, Half::Datagram(half))) = self.half(key) {
-                    half.install(sending);
-                }
-            }
-            datagram::Order::PrepareSending(key, sending) => {
-                if let Some((_, Half::Datagram(half))) = self.half(key) {
-                    half.next = Some(sending);
-                }
-            }
-            datagram::Order::RemoveSending(key) => {
-                if let Some((_, Half::Datagram(half))) = self.half(key) {
-                    half.sending = None;
-                }
-            }
-            datagram::Order::SetEndpoint(key, endpoint) => {
-                if let Some((_, Half::Datagram(half))) = self.half(key) {
-                    half.meet(endpoint);
-                }
-            }
-        }
     }
 
     fn half(&mut self, key: Key) -> Option<(Slot, &mut Half)> {
@@ -241,28 +175,6 @@ impl Downlink {
         }
     }
 
-    fn finish(&mut self, key: Key) {
-        let Some(slot) = self.by_key.get(&key).copied() else {
-            return;
-        };
-        if let Some(Half::Stream(half)) = self.halves.get_mut(slot) {
-            self.routes.clear(half.route.address, slot);
-            for network in &half.route.networks {
-                self.routes.clear_network(*network, slot);
-            }
-            half.queue.clear(&mut self.tools.buffers);
-            if half.state == State::Dead {
-                self.remove(slot);
-                return;
-            }
-        }
-        self.leaving.arm(slot, Instant::now() + GOODBYE);
-        self.with(key, |half| {
-            half.state = State::Finishing;
-            half.control = true;
-        });
-    }
-
     /// Removes a session, unless it has no route any more and is saying goodbye.
     fn forget(&mut self, key: Key) {
         let (slot, open) = match self.half(key) {
@@ -280,7 +192,8 @@ impl Downlink {
     fn remove(&mut self, slot: Slot) {
         match self.halves.remove(slot) {
             Some(Half::Stream(half)) => self.remove_stream(slot, half),
-            Some(Half::Datagram(half)) => {
+            Some(Half::Datagram(mut half)) => {
+                half.drop_held(&mut self.tools);
                 self.by_key.remove(&half.key);
                 self.routes.clear(half.address, slot);
             }
@@ -311,6 +224,17 @@ impl Downlink {
         let now = Instant::now();
         while let Some(slot) = self.leaving.pop_expired(now) {
             self.remove(slot);
+        }
+    }
+
+    /// Drops packets that have waited too long for a key.
+    fn sweep_held(&mut self) {
+        for slot in self.tools.waiting.due(self.tools.now_us) {
+            if let Some(Half::Datagram(half)) = self.halves.get_mut(slot)
+                && half.expire(&mut self.tools)
+            {
+                self.tools.waiting.keep(slot);
+            }
         }
     }
 

@@ -13,6 +13,7 @@ use ipnet::Ipv4Net;
 
 use crate::dataplane::coalesce::Output;
 use crate::dataplane::counters::{Counter, Published, Tally};
+use crate::dataplane::downlink::held::Waiting;
 use crate::dataplane::queue::{Buffers, Limits, Queue};
 use crate::dataplane::segment::Train;
 use crate::dataplane::stream::{RECORD, RecordPacking, Stream, control_records};
@@ -84,6 +85,8 @@ pub(crate) struct Tools {
     /// A packet that is to be cut, and a piece of it.
     pub(crate) whole: Vec<u8>,
     pub(crate) piece: Vec<u8>,
+    /// What waits for keys of datagram sessions.
+    pub(crate) waiting: Waiting,
     pub(crate) now_us: u64,
     pub(crate) now: Instant,
 }
@@ -288,6 +291,7 @@ impl Tools {
             reply: Vec::new(),
             whole: Vec::new(),
             piece: Vec::new(),
+            waiting: Waiting::default(),
             now_us: clock::precise_us(),
             now: Instant::now(),
         }

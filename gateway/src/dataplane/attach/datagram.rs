@@ -200,6 +200,7 @@ impl DataPlane {
             notices: session.notices.clone(),
             sending: None,
             next: None,
+            held: None,
             cell: cell.clone(),
             seen: 0,
             endpoint: None,

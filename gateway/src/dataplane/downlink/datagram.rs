@@ -1,7 +1,7 @@
 //! The sending half of a datagram session: its key, where its client is, and what could not be sent.
 //!
-//! There is no queue: UDP takes what it takes, and what the socket has no room for is dropped here, as it would be a
-//! moment later by the network.
+//! There is no queue in front of the socket: UDP takes what it takes, and what the socket has no room for is dropped here,
+//! as it would be a moment later by the network. What waits for a key is in [`held`](super::held).
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -17,6 +17,7 @@ use tokio::sync::mpsc::Sender;
 
 use crate::dataplane::attach::datagram::Notice;
 use crate::dataplane::counters::Counter;
+use crate::dataplane::downlink::held::Held;
 use crate::dataplane::downlink::outgoing::Outgoing;
 use crate::dataplane::half::Tools;
 use crate::dataplane::path::{Cell, Endpoint};
@@ -56,6 +57,8 @@ pub(crate) struct DatagramHalf {
     pub(crate) sending: Option<Arc<SendingKey>>,
     /// What takes its place when it is confirmed: with the client's first packet, so that the answer to it finds a key.
     pub(crate) next: Option<Arc<SendingKey>>,
+    /// What waits for a key.
+    pub(crate) held: Option<Box<Held>>,
     /// Where the uplink writes the endpoint, what of it was seen, and what it was.
     pub(crate) cell: Arc<Cell>,
     pub(crate) seen: u64,
@@ -115,10 +118,11 @@ impl DatagramHalf {
         tools: &mut Tools,
     ) {
         let count = train.count();
-        if !self.has_key() {
-            self.drop_for_want_of_a_key(count, tools);
+        if !self.has_key(tools) {
+            self.hold_train(slot, train, tools);
             return;
         }
+        self.release(slot, outgoing, sockets, tools);
         let (mtu, mss) = (self.mtu, self.mss);
         for index in 0..count {
             let Ok(len) = u16::try_from(train.len_of(index)) else {
@@ -146,9 +150,9 @@ impl DatagramHalf {
         sockets: &Sockets,
         tools: &mut Tools,
     ) {
-        if !self.has_key() {
-            self.drop_for_want_of_a_key(train.count(), tools);
-            return;
+        let has_key = self.has_key(tools);
+        if has_key {
+            self.release(slot, outgoing, sockets, tools);
         }
         let mut whole = std::mem::take(&mut tools.whole);
         let mut piece = std::mem::take(&mut tools.piece);
@@ -165,7 +169,9 @@ impl DatagramHalf {
             };
             piece.clear();
             while fragments.poll_transmit(&mut piece) {
-                if let Ok(len) = u16::try_from(piece.len()) {
+                if !has_key {
+                    self.hold(slot, piece.as_slice().into(), tools);
+                } else if let Ok(len) = u16::try_from(piece.len()) {
                     if !outgoing.fits(len, self.mtu) {
                         self.send(outgoing, sockets, tools);
                     }
@@ -178,11 +184,86 @@ impl DatagramHalf {
     }
 
     /// Takes the next key if it may be used, and returns whether there is one.
-    fn has_key(&mut self) -> bool {
+    fn has_key(&mut self, tools: &Tools) -> bool {
         if let Some(next) = self.next.take_if(|next| next.is_confirmed()) {
             self.sending = Some(next);
         }
-        self.sending.is_some()
+        let sending = self.sending.as_ref();
+        sending.is_some_and(|key| !key.is_expired(tools.now))
+    }
+
+    /// Keeps the packets of a train until there is a key.
+    #[cold]
+    fn hold_train(&mut self, slot: Slot, train: &Train<'_>, tools: &mut Tools) {
+        let count = train.count();
+        for index in 0..count {
+            let mut packet = vec![0; train.len_of(index)].into_boxed_slice();
+            train.write(index, &mut packet);
+            if count == 1 {
+                mss::clamp(&mut packet, self.mss);
+            }
+            self.hold(slot, packet, tools);
+        }
+    }
+
+    /// Keeps a packet until there is a key, and asks for one.
+    fn hold(&mut self, slot: Slot, packet: Box<[u8]>, tools: &mut Tools) {
+        let held = self.held.get_or_insert_default();
+        let kept = held.push(&mut tools.waiting, tools.now_us, slot, packet);
+        let counter = if kept { Counter::Held } else { Counter::NoKey };
+        tools.datagrams.add(counter, 1);
+        self.ask(tools);
+    }
+
+    /// Sends what has waited for a key, once there is one.
+    pub(crate) fn release(
+        &mut self,
+        slot: Slot,
+        outgoing: &mut Outgoing,
+        sockets: &Sockets,
+        tools: &mut Tools,
+    ) {
+        let Some(mut held) = self.held.take() else {
+            return;
+        };
+        if !self.has_key(tools) {
+            self.held = Some(held);
+            return;
+        }
+        let late = held.expire(&mut tools.waiting, tools.now_us);
+        tools.datagrams.add(Counter::NoKey, late);
+        while let Some(packet) = held.pop(&mut tools.waiting) {
+            let Ok(len) = u16::try_from(packet.len()) else {
+                continue;
+            };
+            if !outgoing.fits(len, self.mtu) {
+                self.send(outgoing, sockets, tools);
+            }
+            outgoing.push(slot, len, self.mtu, |out| out.copy_from_slice(&packet));
+        }
+        self.send(outgoing, sockets, tools);
+    }
+
+    /// Drops what has waited for too long; returns whether something still waits.
+    pub(crate) fn expire(&mut self, tools: &mut Tools) -> bool {
+        let Some(held) = &mut self.held else {
+            return false;
+        };
+        let late = held.expire(&mut tools.waiting, tools.now_us);
+        tools.datagrams.add(Counter::NoKey, late);
+        let waits = !held.is_empty();
+        if !waits {
+            self.held = None;
+        }
+        waits
+    }
+
+    /// Drops what waits for a key.
+    pub(crate) fn drop_held(&mut self, tools: &mut Tools) {
+        if let Some(mut held) = self.held.take() {
+            let dropped = held.clear(&mut tools.waiting);
+            tools.datagrams.add(Counter::NoKey, dropped);
+        }
     }
 
     #[cold]

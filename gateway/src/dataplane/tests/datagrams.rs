@@ -210,7 +210,7 @@ fn a_key_is_confirmed_later_when_nobody_has_room_for_it() {
     let site = Site::new();
     let mut mobile = Mobile::with_room(&site, 5, 0, None, 1);
     give(&site.tun, Header::default(), &mobile.towards(1).octets());
-    site.down(Counter::NoKey, 1);
+    site.down(Counter::Held, 1);
     let up = mobile.segment(1).payload(b"up").octets();
     mobile.send(std::slice::from_ref(&up));
     assert_eq!(receive(&site.tun).1, up);
@@ -225,14 +225,16 @@ fn a_key_is_confirmed_later_when_nobody_has_room_for_it() {
 }
 
 #[test]
-fn without_a_key_packets_are_dropped_and_a_handshake_is_asked_for_once() {
+fn packets_wait_for_a_key_and_a_handshake_is_asked_for_once() {
     let site = Site::new();
     let mut mobile = Mobile::attach(&site, 5, 1, None);
-    let down = mobile.towards(1).payload(b"down").octets();
-    for _ in 0..5 {
-        give(&site.tun, Header::default(), &down);
+    let down: Vec<_> = (0..6_u32)
+        .map(|n| mobile.towards(n).payload(b"down").octets())
+        .collect();
+    for packet in &down[..5] {
+        give(&site.tun, Header::default(), packet);
     }
-    site.down(Counter::NoKey, 5);
+    site.down(Counter::Held, 5);
     assert_eq!(mobile.notice(), Notice::NeedHandshake(PeerId(5)));
     assert!(mobile.notices.try_recv().is_err());
 
@@ -240,11 +242,43 @@ fn without_a_key_packets_are_dropped_and_a_handshake_is_asked_for_once() {
     let Keys { server, .. } = keys(1, 5, Duration::ZERO, Role::Responder);
     mobile.attached().set_endpoint(mobile.endpoint());
     mobile.attached().install_sending(server.0);
-    give(&site.tun, Header::default(), &down);
-    assert_eq!(mobile.packet(), down);
+    give(&site.tun, Header::default(), &down[5]);
+    for packet in &down {
+        assert_eq!(mobile.packet(), *packet);
+    }
+    // The client has gone: what comes for it waits for another key, and ends with the session.
     mobile.attached().remove_sending();
+    give(&site.tun, Header::default(), &down[0]);
+    let tally = site.down(Counter::Held, 6);
+    assert_eq!(tally.get(Counter::NoKey), 0);
+    mobile.attachment = None;
+    site.down(Counter::NoKey, 1);
+}
+
+#[test]
+fn what_waits_for_a_key_is_cut_and_checked_like_everything_else() {
+    let site = Site::new();
+    let mut mobile = Mobile::attach(&site, 5, 1, None);
+    mobile.attached().set_endpoint(mobile.endpoint());
+    let train = mobile.towards(1).payload(&vec![5; 4_000]).octets();
+    give(&site.tun, train_header(Gso::Tcp4, 1348), &train);
+    site.down(Counter::Held, 3);
+    let Keys { server, .. } = keys(1, 5, Duration::ZERO, Role::Responder);
+    mobile.attached().install_sending(server.0);
+    let packets: Vec<Vec<u8>> = (0..3).map(|_| mobile.packet()).collect();
+    assert!(packets.iter().all(|packet| verifies(packet)));
+    let payload: usize = packets.iter().map(|packet| packet.len() - 52).sum();
+    assert_eq!(payload, 4_000);
+    assert_eq!(mobile.arrivals, 1, "one call for all of them");
+    assert_eq!(mobile.activity.usage().down_packets, 3);
+
+    // What passed a filter that is not in force any more does not pass.
+    mobile.attached().remove_sending();
+    let down = mobile.towards(9).payload(b"down").octets();
     give(&site.tun, Header::default(), &down);
-    site.down(Counter::NoKey, 6);
+    site.down(Counter::Held, 4);
+    mobile.attached().set_filter(None);
+    site.down(Counter::NoKey, 1);
 }
 
 #[test]
@@ -260,13 +294,15 @@ fn a_packet_that_confirms_a_key_can_be_answered_at_once() {
     let down = mobile.towards(1).payload(b"down").octets();
     give(&site.tun, Header::default(), &down);
     // Not before the client has shown the key.
-    site.down(Counter::NoKey, 1);
+    site.down(Counter::Held, 1);
     let up = mobile.segment(1).payload(b"up").octets();
     mobile.send(std::slice::from_ref(&up));
     assert_eq!(receive(&site.tun).1, up);
     // Nobody has listened to notices meanwhile.
     give(&site.tun, Header::default(), &down);
-    assert_eq!(mobile.packet(), down);
+    for _ in 0..2 {
+        assert_eq!(mobile.packet(), down);
+    }
 }
 
 #[test]
@@ -292,7 +328,7 @@ fn an_old_key_asks_for_another_and_one_that_is_too_old_is_not_used() {
     mobile.attached().install_sending(expired.server.0);
     mobile.attached().install_receiving(expired.server.1);
     give(&site.tun, Header::default(), &down);
-    site.down(Counter::NoKey, 1);
+    site.down(Counter::Held, 1);
     mobile.sending = expired.client.0;
     mobile.send(&[mobile.segment(1).octets()]);
     site.up(Counter::NoKey, 1);

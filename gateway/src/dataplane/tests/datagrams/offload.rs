@@ -158,6 +158,7 @@ impl Desk {
             notices: mpsc::channel(1).0,
             sending: None,
             next: None,
+            held: None,
             cell: Arc::default(),
             seen: 0,
             endpoint: None,
