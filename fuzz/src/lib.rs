@@ -25,6 +25,7 @@ pub const TARGETS: &[Target] = &[
     ("decode_ip", decode::ip::ip),
     ("decode_filter", decode::filter::filter),
     ("decode_vnet", decode::vnet::vnet),
+    ("decode_wireguard", decode::wireguard::wireguard),
     ("machine_coalesce", machine::coalesce::coalesce),
     (
         "machine_radius_client",
@@ -33,6 +34,7 @@ pub const TARGETS: &[Target] = &[
     ("machine_chap", machine::chap::chap),
     ("machine_ppp_link", machine::ppp_link::ppp_link),
     ("machine_sstp_session", machine::sstp_session::sstp_session),
+    ("machine_wireguard", machine::wireguard::wireguard),
 ];
 
 #[cfg(fuzzing)]

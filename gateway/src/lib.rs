@@ -20,4 +20,5 @@ pub mod radius;
 pub mod session;
 pub mod startup;
 pub mod task;
+pub mod trust;
 pub mod tunnel;

@@ -9,7 +9,8 @@
 //! - [`aaa`]: the words that all tunnels and all authenticators speak
 //! - [`ip`]: the inner packet
 //! - [`crypto`], [`mschapv2`]: the only files that import cryptography
-//! - [`eap`], [`ppp`], [`sstp`], [`radius`]: the protocols
+//! - [`replay`]: which numbers of a counter have been seen
+//! - [`eap`], [`ppp`], [`sstp`], [`radius`], [`wireguard`]: the protocols
 
 #![forbid(unsafe_code)]
 #![warn(clippy::indexing_slicing, clippy::as_conversions)]
@@ -22,7 +23,9 @@ pub mod ip;
 pub mod mschapv2;
 pub mod ppp;
 pub mod radius;
+pub mod replay;
 pub mod sstp;
 pub mod terminate;
 pub mod timer;
 pub mod wire;
+pub mod wireguard;

@@ -16,7 +16,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (2, &["dataplane", "radius"]),
     // A step of its own: the exporter serves in a task and stops with the others.
     (1, &["observe"]),
-    (0, &["ids", "task", "os"]),
+    (0, &["ids", "task", "os", "trust"]),
 ];
 
 /// Rooms on the top floor that may import one another: they are one room cut into files.

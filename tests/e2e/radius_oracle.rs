@@ -17,16 +17,14 @@ const SECRET: &[u8] = b"a shared secret";
 
 fn applicant() -> Applicant {
     Applicant {
-        tunnel: TunnelKind::Sstp,
-        remote: "198.51.100.7:50123".parse().unwrap(),
-        local: "203.0.113.4:443".parse().unwrap(),
-        session: "0a2b3c4d".into(),
         nas_port: 7,
-        correlation: None,
-        ras_client_version: None,
-        ras_client_name: None,
-        connect_info: None,
         mtu: 1300,
+        ..Applicant::new(
+            TunnelKind::Sstp,
+            "198.51.100.7:50123".parse().unwrap(),
+            "203.0.113.4:443".parse().unwrap(),
+            "0a2b3c4d".into(),
+        )
     }
 }
 

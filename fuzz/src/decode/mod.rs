@@ -10,3 +10,4 @@ pub mod ppp;
 pub mod radius;
 pub mod sstp;
 pub mod vnet;
+pub mod wireguard;

@@ -6,3 +6,4 @@ pub mod coalesce;
 pub mod ppp_link;
 pub mod radius_client;
 pub mod sstp_session;
+pub mod wireguard;

@@ -216,6 +216,7 @@ impl World {
                 Event::Authenticated { .. } | Event::NetworkUp(_) => {
                     assert!(self.admitted, "let in by nobody");
                 }
+                Event::Eap(packet) => panic!("a server has no supplicant for {packet:?}"),
                 Event::Down(_) => self.server.down = true,
             }
         }

@@ -129,16 +129,9 @@ impl World {
         let password = program.short().into();
         let here: SocketAddr = ([127, 0, 0, 1], 443).into();
         let applicant = Applicant {
-            tunnel: TunnelKind::Sstp,
-            remote: here,
-            local: here,
-            session: "8f31c2".to_owned(),
             nas_port: 1,
-            correlation: None,
-            ras_client_version: None,
-            ras_client_name: None,
-            connect_info: None,
             mtu: 1400,
+            ..Applicant::new(TunnelKind::Sstp, here, here, "8f31c2".to_owned())
         };
         let deadline = self.now + Duration::from_secs(u64::from(program.byte()));
         let credentials = Credentials::Pap { user, password };

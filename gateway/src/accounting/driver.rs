@@ -22,8 +22,9 @@ use tracing::{debug, info, warn};
 use super::disk::{Disk, Job};
 use super::journal::{self, Contents, Entry};
 use super::sessions::{Sessions, cut_off};
-use super::sockets::{Arrival, Sockets};
+use super::sockets::Sockets;
 use super::{Config, Order, series};
+use crate::radius::datagram::Arrival;
 
 /// How long the last records may take when the gateway stops; what is left is on disk.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -274,7 +275,7 @@ impl Driver {
         }
     }
 
-    fn handle_arrival(&mut self, arrival: Arrival) {
+    fn handle_arrival(&mut self, arrival: Arrival<ServerId>) {
         let now = Instant::now();
         match arrival {
             Arrival::Datagram(server, bytes) => {

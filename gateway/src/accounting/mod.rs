@@ -160,7 +160,7 @@ impl Accounting {
         &self,
         applicant: &Applicant,
         authorization: &Authorization,
-        method: AuthMethod,
+        (method, authentic): (Option<AuthMethod>, Authentic),
         address: Ipv4Addr,
     ) -> Option<Account> {
         let shared = self.0.as_ref()?;
@@ -173,7 +173,7 @@ impl Accounting {
             },
             address,
             method,
-            authentic: Authentic::Radius,
+            authentic,
         };
         let interim = authorization.interim.unwrap_or(shared.interim);
         Some(Account {
@@ -267,16 +267,14 @@ mod tests {
     )]
     fn account(accounting: &Accounting, interim: Option<u64>) -> Option<Account> {
         let applicant = Applicant {
-            tunnel: TunnelKind::Sstp,
-            remote: "198.51.100.7:50123".parse().unwrap(),
-            local: "203.0.113.4:443".parse().unwrap(),
-            session: "0a2b3c4d-67439f12".into(),
             nas_port: 7,
-            correlation: None,
-            ras_client_version: None,
-            ras_client_name: None,
-            connect_info: None,
             mtu: 1400,
+            ..Applicant::new(
+                TunnelKind::Sstp,
+                "198.51.100.7:50123".parse().unwrap(),
+                "203.0.113.4:443".parse().unwrap(),
+                "0a2b3c4d-67439f12".into(),
+            )
         };
         let authorization = Authorization {
             user: Identity::new(b"alice").unwrap(),
@@ -299,7 +297,7 @@ mod tests {
         accounting.account(
             &applicant,
             &authorization,
-            AuthMethod::Pap,
+            (Some(AuthMethod::Pap), Authentic::Radius),
             [10, 99, 0, 2].into(),
         )
     }

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use causeway_proto::aaa::{
-    Applicant, AuthMethod, Credentials, Identity, RefuseReason, Rejection, Verdict,
+    Applicant, AuthMethod, Challenge, Credentials, Identity, RefuseReason, Rejection, TunnelKind,
+    Verdict,
 };
 use causeway_proto::radius::{Code, Login, RadiusResult};
 use tokio::time::sleep_until;
@@ -87,6 +88,30 @@ impl Authenticator {
         credentials: Credentials,
         deadline: Instant,
     ) -> Outcome {
+        self.ask(applicant, credentials, None, deadline).await
+    }
+
+    /// Asks about the answer to a question that came without EAP; the client showed its text to a person.
+    ///
+    /// Dropping the future is how a client leaves.
+    pub async fn answer(
+        &self,
+        applicant: &Applicant,
+        credentials: Credentials,
+        challenge: Challenge,
+        deadline: Instant,
+    ) -> Outcome {
+        self.ask(applicant, credentials, Some(challenge), deadline)
+            .await
+    }
+
+    async fn ask(
+        &self,
+        applicant: &Applicant,
+        credentials: Credentials,
+        answered: Option<Challenge>,
+        deadline: Instant,
+    ) -> Outcome {
         let started = Instant::now();
         let user = (!is_shared(&credentials)).then(|| credentials.user().clone());
         let source = applicant.remote.ip();
@@ -94,7 +119,8 @@ impl Authenticator {
             Some(guard) => guard.latest(started, deadline),
             None => deadline,
         };
-        let attempt = if goes_on(&credentials) {
+        let goes_on = answered.is_some() || goes_on(&credentials);
+        let attempt = if goes_on {
             self.brakes.resume(user.as_ref(), source)
         } else {
             match self.brakes.take(started, user.as_ref(), source, latest) {
@@ -107,7 +133,12 @@ impl Authenticator {
                 Err(held) => return Outcome::not_asked(started.elapsed(), held.explanation()),
             }
         };
-        let asks = asks(&credentials);
+        // Whoever knows the name may have been asked a question; what the answer leads to is not known.
+        let asks = if answered.is_some() {
+            Asks::Perhaps
+        } else {
+            asks(&credentials)
+        };
         let place = match self.guard.as_ref().zip(user) {
             Some((guard, user)) => {
                 match guard
@@ -123,7 +154,11 @@ impl Authenticator {
             None => None,
         };
         let outcome = match &self.decider {
-            Decider::Radius(radius) => radius.authenticate(applicant, credentials, deadline).await,
+            Decider::Radius(radius) => {
+                radius
+                    .authenticate(applicant, credentials, answered, deadline)
+                    .await
+            }
             Decider::Users(users) => users.authenticate(&credentials),
         };
         let ending = outcome.ending(self.guard.is_some() && asks != Asks::Nobody);
@@ -143,6 +178,15 @@ impl Authenticator {
         match self.decider {
             Decider::Radius(_) => true,
             Decider::Users(_) => UserFile::supports(method),
+        }
+    }
+
+    /// Returns whether a user could log in at all; RADIUS servers alone know that of theirs.
+    #[must_use]
+    pub fn may_know(&self, user: &Identity) -> bool {
+        match &self.decider {
+            Decider::Radius(_) => true,
+            Decider::Users(users) => users.knows(user),
         }
     }
 
@@ -173,6 +217,15 @@ fn note_late(brakes: &Brakes, now: Instant, login: &Login, code: Option<Code>) {
     };
     if prompted && !is_anonymous(&login.user) {
         brakes.end_late(now, login);
+    }
+}
+
+/// Returns whether a client of this tunnel can show a person a question that comes without EAP: the log-in of Mobility
+/// has a page for it.
+const fn shows_questions(tunnel: TunnelKind) -> bool {
+    match tunnel {
+        TunnelKind::Mobility => true,
+        TunnelKind::Sstp | TunnelKind::Ikev2 => false,
     }
 }
 

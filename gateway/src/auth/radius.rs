@@ -4,14 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use causeway_proto::aaa::{
-    Applicant, AuthMethod, Credentials, Identity, RefuseReason, Rejection, Verdict,
+    Applicant, AuthMethod, Challenge, Credentials, Identity, RefuseReason, Rejection, Verdict,
 };
 use causeway_proto::crypto::SecretBytes;
 use causeway_proto::radius::access::{Answer, Lacking, ReplyError};
 use causeway_proto::radius::{Code, Completion, RadiusResult, Refused};
 
 use crate::auth::explain::explain;
-use crate::auth::{AuthHealth, Outcome};
+use crate::auth::{AuthHealth, Outcome, shows_questions};
 use crate::radius::{Login, Reply, RequestError, Transport};
 
 /// An accept within this time was given without asking a person.
@@ -62,12 +62,26 @@ impl RadiusAuthenticator {
         &self,
         applicant: &Applicant,
         credentials: Credentials,
+        answered: Option<Challenge>,
         deadline: Instant,
     ) -> Outcome {
+        let shown = shows_questions(applicant.tunnel) || credentials.method() == AuthMethod::Eap;
         let method = credentials.method();
         let asked = Instant::now();
+        if let Some(challenge) = answered {
+            let reply = self
+                .transport
+                .answer(applicant, credentials, challenge, deadline)
+                .await;
+            return match reply {
+                Ok(reply) => self.outcome(reply, method, shown),
+                Err(error) => not_asked(error, asked.elapsed()),
+            };
+        }
         let (credentials, code) = match credentials {
-            Credentials::Pap { user, password } if self.pap_code_split => split(user, &password),
+            Credentials::Pap { user, password } if self.pap_code_split && !shown => {
+                split(user, &password)
+            }
             whole @ (Credentials::Pap { .. }
             | Credentials::ChapMd5 { .. }
             | Credentials::MsChapV2 { .. }
@@ -88,7 +102,7 @@ impl RadiusAuthenticator {
                 .await;
         }
         match reply {
-            Ok(reply) => self.outcome(reply, method),
+            Ok(reply) => self.outcome(reply, method, shown),
             Err(error) => not_asked(error, asked.elapsed()),
         }
     }
@@ -105,9 +119,15 @@ impl RadiusAuthenticator {
         }
     }
 
-    fn outcome(&self, reply: Reply, method: AuthMethod) -> Outcome {
+    /// Returns what a reply says of a client; `shown` is whether it can show a person a question.
+    fn outcome(&self, reply: Reply, method: AuthMethod, shown: bool) -> Outcome {
         let completion = reply.completion;
-        let mut explanation = explain(&completion, method);
+        let asks_a_person = completion.result == RadiusResult::Challenge && shown;
+        let mut explanation = if asks_a_person {
+            None
+        } else {
+            explain(&completion, method)
+        };
         if completion.result == RadiusResult::Accept && self.is_reminder_due(completion.elapsed) {
             explanation = Some(
                 "no second factor was asked for: is this user enrolled, and does this server have \
@@ -115,7 +135,7 @@ impl RadiusAuthenticator {
                     .into(),
             );
         }
-        let refusal = refusal(&completion, method);
+        let refusal = refusal(&completion, shown);
         let verdict = match completion.answer {
             Some(Answer::Verdict(Verdict::Challenge(challenge))) if refusal.is_some() => {
                 Some(Verdict::Reject(Rejection {
@@ -173,12 +193,12 @@ fn split(user: Identity, password: &SecretBytes) -> (Credentials, Option<Credent
 }
 
 /// Returns why the client is to be refused, if it is.
-fn refusal(completion: &Completion, method: AuthMethod) -> Option<RefuseReason> {
+fn refusal(completion: &Completion, shown: bool) -> Option<RefuseReason> {
     match (&completion.answer, &completion.error) {
         (Some(Answer::Verdict(Verdict::Accept(_))), _) => None,
         (Some(Answer::Verdict(Verdict::Reject(_))), _) => Some(RefuseReason::Rejected),
         (Some(Answer::Verdict(Verdict::Challenge(_))), _) => {
-            (method != AuthMethod::Eap).then_some(RefuseReason::ChallengeNotSupported)
+            (!shown).then_some(RefuseReason::ChallengeNotSupported)
         }
         (Some(Answer::Lacking(lacking)), _) => Some(match lacking {
             Lacking::Success | Lacking::RecvKey | Lacking::SendKey => RefuseReason::MissingKeys,

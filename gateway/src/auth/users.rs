@@ -134,6 +134,12 @@ impl UserFile {
         }
     }
 
+    /// Returns whether the file has a user of that name.
+    #[must_use]
+    pub fn knows(&self, user: &Identity) -> bool {
+        self.find(user).is_some()
+    }
+
     /// Returns how many users there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -6,10 +6,15 @@ use std::time::{Duration, Instant};
 
 use causeway_proto::aaa::{AuthMethod, Identity};
 use causeway_proto::crypto::SecretBytes;
+use causeway_proto::wireguard::{PresharedKey, PrivateKey};
 
 use crate::cli::{Demo, Exit, Output, local};
-use crate::client::{ClientError, Login, Options, Trust, Tunnel, probe};
+use crate::client::{
+    ClientError, Login, MobilityOptions, MobilityTunnel, Options, Trust, Tunnel, probe,
+};
 use crate::config::Config;
+use crate::control::protocol::{NewDevice, Request, Response};
+use crate::os::credentials;
 use crate::os::netns::{self, Root};
 use crate::os::tun;
 use crate::session::State;
@@ -17,6 +22,9 @@ use crate::startup::{Gateway, Prepared, StartupError, chain, prepare, runtime};
 
 /// A host behind the gateway, in the demo's own namespace.
 const BEHIND: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 1);
+
+/// How often the device moves.
+const PINGS: u32 = 5;
 
 /// The story as it is told.
 struct Story<'o, 'p> {
@@ -166,11 +174,7 @@ async fn scenes(
                     "{name:<6} up {}  {}  ping {behind} {}",
                     tunnel.network().address,
                     tunnel.tls(),
-                    ping.as_ref()
-                        .map_or_else(ToString::to_string, |time| format!(
-                            "{:.2} ms",
-                            time.as_secs_f64() * 1e3
-                        )),
+                    ping.as_ref().map_or_else(ToString::to_string, in_ms),
                 );
                 story.check("sstp", ping.is_ok(), &text);
                 tunnels.push(tunnel);
@@ -178,6 +182,7 @@ async fn scenes(
             Err(error) => story.check("sstp", false, &format!("{name} {error}")),
         }
     }
+    mobility(&gateway, behind, story).await;
     let wrong = log_in(&gateway, server, "alice", "guess", AuthMethod::MsChapV2).await;
     let text = match &wrong {
         Ok(_) => "a wrong password was let in".to_owned(),
@@ -214,6 +219,70 @@ async fn scenes(
     gateway.stop().await;
     drop(undo);
     Ok(())
+}
+
+/// A device is enrolled, comes through the UDP tunnel, and changes its port in the middle.
+async fn mobility(gateway: &Gateway, behind: Ipv4Addr, story: &mut Story<'_, '_>) {
+    let mut tunnel = match come(gateway).await {
+        Ok(tunnel) => tunnel,
+        Err(error) => {
+            story.check("mobility", false, &format!("phone: {error}"));
+            return;
+        }
+    };
+    let ping = tunnel.ping(behind, 1000).await;
+    let text = format!(
+        "phone  up {}  WireGuard  ping {behind} {}",
+        tunnel.address(),
+        ping.as_ref().map_or_else(ToString::to_string, in_ms),
+    );
+    story.check("mobility", ping.is_ok(), &text);
+    let before = tunnel.port().unwrap_or_default();
+    let mut answered = 0;
+    for _ in 0..PINGS {
+        let moved = tunnel.roam().map_err(ClientError::from);
+        if moved.is_ok() && tunnel.ping(behind, 1000).await.is_ok() {
+            answered += 1;
+        }
+    }
+    let after = tunnel.port().unwrap_or_default();
+    story.check(
+        "mobility",
+        answered == PINGS,
+        &format!(
+            "phone  :{before} → :{after}, {PINGS} moves, {answered} of {PINGS} pings answered"
+        ),
+    );
+}
+
+async fn come(gateway: &Gateway) -> Result<MobilityTunnel, ClientError> {
+    let key = PrivateKey::from_bytes(*credentials::random().map_err(io::Error::other)?);
+    let request = Request::DeviceAdd(Box::new(NewDevice {
+        name: "phone".to_owned(),
+        user: Some("alice".to_owned()),
+        public_key: key.public().to_string(),
+        ..NewDevice::default()
+    }));
+    let nothing = || io::Error::other("no device can be enrolled");
+    let Response::Enrolled { profile, .. } = gateway.desk.respond(request) else {
+        return Err(nothing().into());
+    };
+    let address = profile.address.split('/').next().unwrap_or_default();
+    let options = MobilityOptions {
+        server: gateway.mobility.first().copied().ok_or_else(nothing)?,
+        server_key: profile
+            .server_public_key
+            .parse()
+            .map_err(io::Error::other)?,
+        private_key: key,
+        preshared_key: PresharedKey::default(),
+        address: address.parse().map_err(io::Error::other)?,
+    };
+    MobilityTunnel::connect(options, Duration::from_secs(10)).await
+}
+
+fn in_ms(time: &Duration) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1e3)
 }
 
 async fn log_in(

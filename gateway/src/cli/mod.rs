@@ -17,12 +17,14 @@ mod doctor;
 mod explain;
 mod local;
 mod output;
+mod peer;
 mod remote;
 mod table;
 
-pub use doctor::{Doctor, DoctorLogin, DoctorRadius};
+pub use doctor::{Doctor, DoctorLogin, DoctorMobility, DoctorRadius};
 pub use explain::explain;
 pub use output::{Answer, NoSecret, Output, Reader, Style};
+pub use peer::{Add as PeerAdd, Form as ProfileForm, Keys, Peer, ProfileOf};
 pub use remote::run as ask_gateway;
 
 /// How the program ends.
@@ -141,6 +143,15 @@ pub enum Command {
     /// Users of the embedded user file
     #[command(subcommand)]
     Users(Users),
+    /// Devices of the Mobility tunnel
+    #[command(subcommand)]
+    Peer(Peer),
+    /// Files for clients
+    #[command(subcommand)]
+    Profile(ProfileOf),
+    /// Make keys
+    #[command(subcommand)]
+    Keys(Keys),
     /// Explain an error code, the cause of a session's end, or an error number of Windows
     Explain {
         /// Such as E0204, 7, `peer_lost`, 691 or 0x80072746
@@ -317,6 +328,9 @@ pub fn dispatch(cli: &Cli, out: &mut Output<'_>) -> Exit {
         Command::Demo(demo) => demo::run(demo, cli.common.json, out),
         Command::Doctor(doctor) => doctor::run(doctor, cli.common.json, out),
         Command::Config(command) => local::config(command, cli.common.quiet, out),
+        Command::Peer(command) => peer::run(command, &cli.common, out),
+        Command::Profile(command) => peer::profile_of(command, &cli.common, out),
+        Command::Keys(command) => peer::keys(command, out),
         Command::Users(Users::Add { name, file }) => local::add_user(name, file, out),
     }
 }

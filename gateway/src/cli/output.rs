@@ -202,9 +202,9 @@ impl<'a> Output<'a> {
     #[must_use]
     pub fn paint(&self, word: &str) -> String {
         let colour = match word {
-            "ok" | "up" | "healthy" => 32,
-            "warn" | "authenticating" => 33,
-            "down" | "unhealthy" => 31,
+            "ok" | "up" | "healthy" | "connected" => 32,
+            "warn" | "authenticating" | "unreachable" => 33,
+            "down" | "unhealthy" | "expired" => 31,
             _ => return word.to_owned(),
         };
         match self.style {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::cli::output::{Answer, Output, Reader, Style};
 use crate::cli::table::{clock, octets, safe, span, table};
-use crate::cli::{Cli, Command, Common, Disconnect, Drain, Exit};
+use crate::cli::{Cli, Command, Common, Disconnect, Drain, Exit, peer};
 use crate::control::client::{self, ClientError};
 use crate::control::protocol::{
     self, Reloaded, Request, Response, Session, Status, Target, to_json,
@@ -37,6 +37,9 @@ pub fn run(cli: &Cli, out: &mut Output<'_>) -> Exit {
         | Command::Config(_)
         | Command::Doctor(_)
         | Command::Users(_)
+        | Command::Peer(_)
+        | Command::Profile(_)
+        | Command::Keys(_)
         | Command::Explain { .. } => return Exit::Failure,
     };
     ask_and_show(&request, common, out)
@@ -60,7 +63,7 @@ fn watch(common: &Common, out: &mut Output<'_>, mut pause: impl FnMut()) -> Exit
 }
 
 /// Says that a question would have to be answered, and nobody is there.
-fn nobody_to_ask(common: &Common, out: &mut Output<'_>) -> Exit {
+pub(super) fn nobody_to_ask(common: &Common, out: &mut Output<'_>) -> Exit {
     let message = "standard input is no terminal, so nobody can be asked: say --yes to go on";
     if common.json {
         let response = Response::Failed {
@@ -74,7 +77,7 @@ fn nobody_to_ask(common: &Common, out: &mut Output<'_>) -> Exit {
     Exit::Usage
 }
 
-fn ask_and_show(request: &Request, common: &Common, out: &mut Output<'_>) -> Exit {
+pub(super) fn ask_and_show(request: &Request, common: &Common, out: &mut Output<'_>) -> Exit {
     match client::ask(&common.socket, request) {
         Ok(response) => show(&response, common, out),
         Err(error) => failed(&error, common, out),
@@ -147,7 +150,7 @@ fn begin_drain(drain: &Drain, common: &Common, out: &mut Output<'_>) -> Exit {
     ask_and_show(&request(false), common, out)
 }
 
-fn failed(error: &ClientError, common: &Common, out: &mut Output<'_>) -> Exit {
+pub(super) fn failed(error: &ClientError, common: &Common, out: &mut Output<'_>) -> Exit {
     let (code, exit) = match error {
         ClientError::Forbidden { .. } => ("E0108", Exit::Missing),
         ClientError::Unreachable { .. }
@@ -174,13 +177,17 @@ fn failed(error: &ClientError, common: &Common, out: &mut Output<'_>) -> Exit {
     exit
 }
 
-fn show(response: &Response, common: &Common, out: &mut Output<'_>) -> Exit {
+pub(super) fn show(response: &Response, common: &Common, out: &mut Output<'_>) -> Exit {
     let exit = match response {
         Response::Status(_)
         | Response::Sessions { .. }
         | Response::Session { .. }
         | Response::Reloaded(_)
-        | Response::Drain(_) => Exit::Done,
+        | Response::Drain(_)
+        | Response::Devices { .. }
+        | Response::Device { .. }
+        | Response::Enrolled { .. }
+        | Response::Revoked { .. } => Exit::Done,
         Response::Disconnected { sessions: 0, .. } => Exit::NothingMatched,
         Response::Disconnected { .. } => Exit::Done,
         Response::NotFound { .. } => Exit::NothingMatched,
@@ -221,6 +228,19 @@ fn show_text(response: &Response, common: &Common, out: &mut Output<'_>) {
             span(drain.notice_seconds),
             span(drain.over_seconds)
         )),
+        Response::Devices { devices } => peer::show_devices(devices, common.verbose, out),
+        Response::Device { device } | Response::Enrolled { device, .. } => {
+            peer::show_device(device, out);
+        }
+        Response::Revoked { device, dry_run } => {
+            let done = if *dry_run {
+                "would be removed"
+            } else {
+                "is removed"
+            };
+            let (name, user) = (safe(&device.name), safe(&device.user));
+            out.line(&format!("{name} of {user} {done}"));
+        }
         Response::NotFound { what } => out.error(&safe(what)),
         Response::Forbidden { message } => out.error(&format!("{}  [E0108]", safe(message))),
         Response::Busy => {
@@ -273,6 +293,9 @@ fn numbers(status: &Status, component: &protocol::ComponentStatus) -> Vec<String
         "sstp" => {
             let counts = &status.sessions;
             let mut words = vec![format!("{} of {} up", counts.up, counts.limit)];
+            if counts.unreachable > 0 {
+                words.push(format!("{} unreachable", counts.unreachable));
+            }
             if counts.authenticating > 0 {
                 words.push(format!("{} logging in", counts.authenticating));
             }
@@ -320,7 +343,7 @@ fn show_sessions(sessions: &[Session], verbose: bool, out: &mut Output<'_>) {
         "ID", "USER", "PROTOCOL", "STATE", "ADDRESS", "FROM", "SINCE", "RX", "TX", "AUTH",
     ];
     if verbose {
-        head.push("CORRELATION");
+        head.extend(["DEVICE", "ROAMED", "CORRELATION"]);
     }
     let mut rows = vec![head.into_iter().map(str::to_owned).collect()];
     for session in sessions {
@@ -337,12 +360,11 @@ fn show_sessions(sessions: &[Session], verbose: bool, out: &mut Output<'_>) {
             authentication(session),
         ];
         if verbose {
-            row.push(
-                session
-                    .correlation
-                    .as_deref()
-                    .map_or_else(|| "-".to_owned(), safe),
-            );
+            row.extend([
+                or_none(session.device.as_ref()),
+                roamed(session),
+                or_none(session.correlation.as_ref()),
+            ]);
         }
         rows.push(row);
     }
@@ -366,17 +388,30 @@ fn authentication(session: &Session) -> String {
     }
 }
 
+fn or_none(value: Option<&String>) -> String {
+    value.map_or_else(|| "-".to_owned(), |text| safe(text))
+}
+
+/// How often the client's outer address has changed, and when last.
+fn roamed(session: &Session) -> String {
+    match &session.roamed {
+        Some(last) => format!("{}, last {}", session.roams, safe(last)),
+        None => "-".to_owned(),
+    }
+}
+
 fn show_session(session: &Session, out: &mut Output<'_>) {
-    let or_none = |value: &Option<String>| value.as_deref().map_or_else(|| "-".to_owned(), safe);
     let age = Duration::from_secs(session.age_seconds);
     let rows = [
         ("session", session.id.clone()),
         ("user", safe(&session.user)),
         ("state", out.paint(&session.state)),
         ("protocol", session.protocol.clone()),
-        ("address", or_none(&session.address)),
-        ("pool", or_none(&session.pool)),
+        ("address", or_none(session.address.as_ref())),
+        ("pool", or_none(session.pool.as_ref())),
         ("from", session.remote.clone()),
+        ("roamed", roamed(session)),
+        ("device", or_none(session.device.as_ref())),
         (
             "since",
             format!(
@@ -401,15 +436,15 @@ fn show_session(session: &Session, out: &mut Output<'_>) {
                 session.tx_packets
             ),
         ),
-        ("accounting id", or_none(&session.accounting_id)),
+        ("accounting id", or_none(session.accounting_id.as_ref())),
         ("auth", authentication(session)),
-        ("result", or_none(&session.result)),
-        ("tls", or_none(&session.tls)),
-        ("crypto binding", or_none(&session.hash_protocol)),
-        ("packing", or_none(&session.packing)),
-        ("filter", or_none(&session.filter)),
+        ("result", or_none(session.result.as_ref())),
+        ("tls", or_none(session.tls.as_ref())),
+        ("crypto binding", or_none(session.hash_protocol.as_ref())),
+        ("packing", or_none(session.packing.as_ref())),
+        ("filter", or_none(session.filter.as_ref())),
         ("networks", session.networks.join(", ")),
-        ("correlation", or_none(&session.correlation)),
+        ("correlation", or_none(session.correlation.as_ref())),
     ];
     let rows: Vec<Vec<String>> = rows
         .into_iter()
@@ -444,4 +479,4 @@ fn plural(count: usize, noun: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,10 +1,10 @@
-//! The built-in SSTP client: the client halves of `causeway_proto` over real sockets.
+//! The built-in clients: the client halves of `causeway_proto` over real sockets, SSTP here, Mobility beside it.
 //!
 //! `demo` and the tests log in with it as any client would, through the public listener. It is made to prove that
 //! things work, not to be fast: each packet is a message of its own.
 
+mod mobility;
 mod ping;
-mod trust;
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,7 +27,9 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-pub use trust::Trust;
+pub use mobility::{MobilityOptions, MobilityTunnel};
+
+pub use crate::trust::Trust;
 
 /// What is read of the connection at once: a TLS record.
 const CHUNK: usize = 16 * 1024;

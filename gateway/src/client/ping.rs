@@ -58,7 +58,7 @@ impl Tunnel {
 }
 
 /// Builds an IPv4 packet with an echo request.
-fn echo_request(from: Ipv4Addr, to: Ipv4Addr, sequence: u16, payload: usize) -> Vec<u8> {
+pub(super) fn echo_request(from: Ipv4Addr, to: Ipv4Addr, sequence: u16, payload: usize) -> Vec<u8> {
     let total = u16::try_from(28 + payload).unwrap_or(u16::MAX);
     let mut packet = vec![0x45, 0];
     packet.extend_from_slice(&total.to_be_bytes());
@@ -78,7 +78,7 @@ fn echo_request(from: Ipv4Addr, to: Ipv4Addr, sequence: u16, payload: usize) -> 
 }
 
 /// Whether a packet is the reply to our request.
-fn is_reply(packet: &[u8], from: Ipv4Addr, sequence: u16) -> bool {
+pub(super) fn is_reply(packet: &[u8], from: Ipv4Addr, sequence: u16) -> bool {
     let [identifier_high, identifier_low] = IDENTIFIER.to_be_bytes();
     let [sequence_high, sequence_low] = sequence.to_be_bytes();
     packet.get(9) == Some(&1)

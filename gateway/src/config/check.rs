@@ -12,20 +12,17 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::auth::UserFile;
 use crate::os::credentials::{self, CredentialError, SecretRef};
+use crate::session::PoolConfig;
 
 use super::report::Report;
 use super::{Certificate, Config, Users};
 
 /// Keys that are read, and have no effect yet.
-const NOT_IN_THIS_VERSION: [&str; 9] = [
+const NOT_IN_THIS_VERSION: [&str; 5] = [
     "azure",
     "drain.azure_scheduled_events",
     "ikev2",
-    "limits.devices_per_user",
     "metrics.per_user_series",
-    "mobility",
-    "network.dns_suffix",
-    "network.routes",
     "radius.attributes_to_log",
 ];
 
@@ -70,6 +67,9 @@ pub(super) fn together(mut config: Config, report: &mut Report) -> Config {
             .error("E0206", "admin.listen", "the front door listens there")
             .label(format!("{admin} is in `sstp.listen`"));
     }
+    if let Some(name) = config.mobility.as_ref().and_then(|it| it.pool.as_ref()) {
+        check_pool(name, &config, report);
+    }
     if config.drain.notice > config.drain.on_sigterm {
         report
             .warning(
@@ -94,6 +94,27 @@ pub(super) fn together(mut config: Config, report: &mut Report) -> Config {
             .label("a client could get this address");
     }
     config
+}
+
+/// Checks the pool for devices.
+fn check_pool(name: &str, config: &Config, report: &mut Report) {
+    let path = "mobility.pool";
+    match config.pools.all().find(|pool| pool.name() == name) {
+        None => {
+            let names: Vec<_> = config.pools.all().map(PoolConfig::name).collect();
+            report
+                .error("E0702", path, "the pool for devices is not configured")
+                .label(format!("the pools are: {}", names.join(", ")))
+                .help(format!("add `[pools.{name}]`, or name another pool"));
+        }
+        Some(pool) if pool.is_framed_only() => {
+            report
+                .error("E0702", path, "no device would get an address")
+                .label("gives out only addresses that RADIUS names (`framed_only`)")
+                .help("name another pool");
+        }
+        Some(_) => {}
+    }
 }
 
 /// Notes what is set and has no effect.
@@ -156,6 +177,11 @@ pub(super) fn files(config: &Config, report: &mut Report) {
             Err(error) => secret_error("E0401", &path, &error, report),
         }
     }
+    if let Some(mobility) = &config.mobility
+        && let Err(error) = mobility.key.check()
+    {
+        secret_error("E0701", "mobility.private_key", &error, report);
+    }
     if let Some(dynamic) = &config.radius.dynamic_authorization
         && let Err(error) = dynamic.secret.read()
     {
@@ -203,6 +229,12 @@ fn secret_error(code: &'static str, key: &str, error: &CredentialError, report: 
         .error(code, key, "a secret cannot be used")
         .label(error.to_string());
     match error {
+        CredentialError::Unreadable { path, source } if code == "E0701" => {
+            finding.note(source.to_string()).help(format!(
+                "`causeway keys mobility --out {}` makes a key",
+                path.display()
+            ))
+        }
         CredentialError::Unreadable { source, .. } => finding.note(source.to_string()),
         CredentialError::TooOpen { path, .. } => {
             finding.help(format!("chmod 0600 {}", path.display()))
@@ -214,7 +246,8 @@ fn secret_error(code: &'static str, key: &str, error: &CredentialError, report: 
         CredentialError::NoCredential(name) => finding.help(format!(
             "add `LoadCredential={name}:/path` to the unit's `[Service]`"
         )),
-        CredentialError::NoPlainFile { .. }
+        CredentialError::NoRandomness
+        | CredentialError::NoPlainFile { .. }
         | CredentialError::Unusable { .. }
         | CredentialError::Empty(_)
         | CredentialError::NoVariable(_) => finding,

@@ -1,7 +1,7 @@
 //! The pages of `causeway explain`.
 
 /// Each code with its page.
-const PAGES: [(&str, &str); 47] = [
+const PAGES: [(&str, &str); 53] = [
     ("E0101", include_str!("../../docs/errors/E0101.md")),
     ("E0102", include_str!("../../docs/errors/E0102.md")),
     ("E0103", include_str!("../../docs/errors/E0103.md")),
@@ -42,6 +42,12 @@ const PAGES: [(&str, &str); 47] = [
     ("E0502", include_str!("../../docs/errors/E0502.md")),
     ("E0503", include_str!("../../docs/errors/E0503.md")),
     ("E0504", include_str!("../../docs/errors/E0504.md")),
+    ("E0701", include_str!("../../docs/errors/E0701.md")),
+    ("E0702", include_str!("../../docs/errors/E0702.md")),
+    ("E0703", include_str!("../../docs/errors/E0703.md")),
+    ("E0704", include_str!("../../docs/errors/E0704.md")),
+    ("E0705", include_str!("../../docs/errors/E0705.md")),
+    ("E0706", include_str!("../../docs/errors/E0706.md")),
     ("E0801", include_str!("../../docs/errors/E0801.md")),
     ("E0802", include_str!("../../docs/errors/E0802.md")),
     ("E0803", include_str!("../../docs/errors/E0803.md")),

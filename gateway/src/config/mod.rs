@@ -42,6 +42,7 @@ pub use limits::Limits;
 pub use load::{Base, DEFAULT_FILE, Loaded, Options, load};
 pub use log::{Log, LogFormat, UserNames};
 pub use metrics::Metrics;
+pub use mobility::{EnrolBy, Key, Mobility};
 pub use network::{ManageNftables, Network};
 pub use pools::Pools;
 pub use radius::{
@@ -71,6 +72,8 @@ pub struct Config {
     pub network: Network,
     /// The front door.
     pub sstp: Sstp,
+    /// The tunnel that roams; `None` when it is off.
+    pub mobility: Option<Mobility>,
     /// Where users are, when there is no RADIUS server.
     pub users: Users,
     /// What sessions may reach, by the names that an authenticator chooses from.

@@ -6,6 +6,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::os::tun::{Offload, TunConfig};
+use crate::os::udp::Offloads;
 
 use super::report::Report;
 use super::value::{Net4, Text};
@@ -24,6 +25,7 @@ pub(super) struct File {
     mtu: u16,
     tcp_mss_clamp: u16,
     tun_offload: OffloadWord,
+    udp_offload: UdpOffload,
     manage_addresses: bool,
     manage_forwarding: bool,
     manage_nftables: ManageNftables,
@@ -39,6 +41,20 @@ pub(super) struct File {
 enum OffloadWord {
     Auto,
     Off,
+}
+
+/// What the network card may do for UDP.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum UdpOffload {
+    /// Both, where the kernel has them.
+    Auto,
+    /// Neither.
+    Off,
+    /// Sending trains of datagrams alone.
+    Gso,
+    /// Receiving them alone.
+    Gro,
 }
 
 /// Which nftables rules the gateway makes.
@@ -60,6 +76,7 @@ impl Default for File {
             mtu: 1400,
             tcp_mss_clamp: 1350,
             tun_offload: OffloadWord::Auto,
+            udp_offload: UdpOffload::Auto,
             manage_addresses: true,
             manage_forwarding: true,
             manage_nftables: ManageNftables::Forward,
@@ -97,6 +114,8 @@ pub struct Network {
     pub dns: Vec<Ipv4Addr>,
     /// Search domains, where the protocol can carry them.
     pub dns_suffix: Vec<String>,
+    /// Which offloads the sockets of the UDP tunnels use.
+    pub udp_offloads: Offloads,
     /// Routes for clients, where the protocol can carry them.
     pub routes: Vec<Ipv4Net>,
     /// Where no client may send packets to.
@@ -111,6 +130,7 @@ pub(super) fn check(file: File, report: &mut Report) -> Network {
         mtu,
         tcp_mss_clamp,
         tun_offload,
+        udp_offload,
         manage_addresses,
         manage_forwarding,
         manage_nftables,
@@ -140,6 +160,10 @@ pub(super) fn check(file: File, report: &mut Report) -> Network {
                 OffloadWord::Auto => Offload::Auto,
                 OffloadWord::Off => Offload::Off,
             },
+        },
+        udp_offloads: Offloads {
+            gso: matches!(udp_offload, UdpOffload::Auto | UdpOffload::Gso),
+            gro: matches!(udp_offload, UdpOffload::Auto | UdpOffload::Gro),
         },
         mss_clamp: (tcp_mss_clamp != 0).then_some(tcp_mss_clamp),
         manage_addresses,

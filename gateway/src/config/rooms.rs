@@ -9,6 +9,7 @@ use causeway_proto::ppp;
 use causeway_proto::radius::Code;
 use causeway_proto::radius::access::Nas;
 use causeway_proto::sstp::HashProtocol;
+use causeway_proto::wireguard::PublicKey;
 
 use crate::accounting;
 use crate::auth::{self, DuplicateLogins};
@@ -20,12 +21,15 @@ use crate::os::netlink::Addressing;
 use crate::os::nftables::RuleSet;
 use crate::os::privileges::Needs;
 use crate::radius as room;
-use crate::session::PoolConfig;
+use crate::session::{PoolConfig, peers};
 
 use super::{
-    BindingHash, Config, DuplicatePolicy, Expect, ManageNftables, MessageAuthenticator, Mode,
-    Required, Server, ServerTls, Sstp, StatusServer,
+    BindingHash, Config, DuplicatePolicy, Expect, ManageNftables, MessageAuthenticator, Mobility,
+    Mode, Required, Server, ServerTls, Sstp, StatusServer,
 };
+
+/// So many devices may be enrolled: what the indices of the protocol can tell apart, and a file that is written in seconds.
+const MAX_DEVICES: usize = 100_000;
 
 /// How much longer than the authenticator the call waits for the client's last message.
 const AFTER_AUTH: Duration = Duration::from_secs(15);
@@ -212,6 +216,30 @@ impl Config {
         }))
     }
 
+    /// Returns the settings of the register of devices; `own` is the gateway's key.
+    #[must_use]
+    pub fn peers(&self, mobility: &Mobility, own: PublicKey) -> peers::Settings {
+        peers::Settings {
+            devices_per_user: self.limits.devices_per_user,
+            devices: MAX_DEVICES,
+            pool: mobility.pool.clone(),
+            framed_ip: self.radius.framed_ip,
+            reauth: mobility.reauth,
+            persist: mobility.persist,
+            own: Some(own),
+        }
+    }
+
+    /// Returns where clients reach the Mobility tunnel, as profiles say it.
+    #[must_use]
+    pub fn mobility_endpoint(&self, mobility: &Mobility) -> String {
+        let own = || {
+            let port = mobility.listen.first().map_or(0, SocketAddr::port);
+            format!("{}:{port}", self.gateway.hostname)
+        };
+        mobility.external.first().cloned().unwrap_or_else(own)
+    }
+
     /// Returns when a probe fails.
     #[must_use]
     pub fn health_rules(&self) -> health::Config {
@@ -221,7 +249,8 @@ impl Config {
             Required::Radius => Some(health::Component::Radius),
             Required::Pool => Some(health::Component::Pool),
             Required::Certificate => Some(health::Component::Certificate),
-            Required::Ike | Required::Mobility => None,
+            Required::Mobility => Some(health::Component::Mobility),
+            Required::Ike => None,
         };
         health::Config {
             require: self.health.require.iter().filter_map(component).collect(),

@@ -1,4 +1,5 @@
 mod filters;
+mod mobility;
 mod pools;
 
 use super::*;
@@ -164,7 +165,6 @@ fn keys_of_what_is_to_come_are_read_and_noted() {
         .collect();
     for path in [
         "ikev2",
-        "mobility",
         "azure",
         "metrics.per_user_series",
         "pools.devices.ipv6",

@@ -6,7 +6,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::observe::health::{self, Component, Verdict};
-use crate::session::SessionView;
+
+mod devices;
+mod session;
+
+pub use devices::{Device, NewDevice, Profile};
+pub use session::Session;
 
 /// The version of the keys below.
 pub const SCHEMA: u32 = 1;
@@ -58,6 +63,32 @@ pub enum Request {
     },
     /// Takes clients again.
     DrainCancel,
+    /// The enrolled devices.
+    Devices {
+        /// Only of this user.
+        #[serde(default)]
+        user: Option<String>,
+    },
+    /// One device.
+    Device {
+        /// Its number, key or name, or `USER/NAME`.
+        what: String,
+    },
+    /// Enrols a device.
+    DeviceAdd(Box<NewDevice>),
+    /// Removes a device, and ends its session.
+    DeviceRevoke {
+        /// As for [`Self::Device`].
+        what: String,
+        /// Only says which.
+        #[serde(default)]
+        dry_run: bool,
+    },
+    /// What a device needs to open its tunnel.
+    DeviceProfile {
+        /// As for [`Self::Device`].
+        what: String,
+    },
 }
 
 /// Which sessions are meant.
@@ -101,6 +132,30 @@ pub enum Response {
     Reloaded(Reloaded),
     /// To [`Request::Drain`] and [`Request::DrainCancel`].
     Drain(Drain),
+    /// To [`Request::Devices`].
+    Devices {
+        /// They, oldest first.
+        devices: Vec<Device>,
+    },
+    /// To [`Request::Device`].
+    Device {
+        /// It.
+        device: Box<Device>,
+    },
+    /// To [`Request::DeviceAdd`] and [`Request::DeviceProfile`].
+    Enrolled {
+        /// The device.
+        device: Box<Device>,
+        /// What it needs.
+        profile: Box<Profile>,
+    },
+    /// To [`Request::DeviceRevoke`].
+    Revoked {
+        /// As it was.
+        device: Box<Device>,
+        /// Nothing has been done.
+        dry_run: bool,
+    },
     /// Nothing matches.
     NotFound {
         /// What was looked for.
@@ -120,6 +175,17 @@ pub enum Response {
         /// What is wrong, and what to do.
         message: String,
     },
+}
+
+impl Response {
+    /// Returns whether it tells of a change that a restart must not undo.
+    #[must_use]
+    pub const fn is_to_last(&self) -> bool {
+        matches!(
+            self,
+            Self::Enrolled { .. } | Self::Revoked { dry_run: false, .. }
+        )
+    }
 }
 
 /// How the gateway is.
@@ -174,6 +240,9 @@ pub struct ComponentStatus {
 pub struct SessionCounts {
     /// With packets.
     pub up: usize,
+    /// Whose clients are not heard of.
+    #[serde(default)]
+    pub unreachable: usize,
     /// Not decided yet.
     pub authenticating: usize,
     /// The configured maximum.
@@ -215,63 +284,6 @@ pub struct CertificateStatus {
     pub days_left: u64,
 }
 
-/// A session.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Session {
-    /// Its id.
-    pub id: String,
-    /// The user.
-    pub user: String,
-    /// `sstp`.
-    pub protocol: String,
-    /// `authenticating` or `up`.
-    pub state: String,
-    /// The inner address.
-    pub address: Option<String>,
-    /// The pool that the address is of.
-    pub pool: Option<String>,
-    /// The client's outer address and port.
-    pub remote: String,
-    /// `SSTPCORRELATIONID`.
-    pub correlation: Option<String>,
-    /// When the log-in began (RFC 3339).
-    pub since: String,
-    /// How long ago that was, in seconds.
-    pub age_seconds: u64,
-    /// Octets from the client.
-    pub rx_bytes: u64,
-    /// Octets to the client.
-    pub tx_bytes: u64,
-    /// Packets from the client.
-    pub rx_packets: u64,
-    /// Packets to the client.
-    pub tx_packets: u64,
-    /// `Acct-Session-Id`, for RADIUS.
-    #[serde(default)]
-    pub accounting_id: Option<String>,
-    /// `pap`, `mschapv2`, `eap`.
-    pub method: Option<String>,
-    /// The server that decided, or `users`.
-    pub server: Option<String>,
-    /// What it said, in the words of `causeway_radius_results_total`; `causeway explain` knows them.
-    #[serde(default)]
-    pub result: Option<String>,
-    /// How long the decision took, in milliseconds.
-    pub auth_ms: Option<u64>,
-    /// TLS version and cipher suite.
-    pub tls: Option<String>,
-    /// The hash of the crypto binding.
-    pub hash_protocol: Option<String>,
-    /// SSTP packets in a TLS record: `one` or `many`.
-    pub packing: Option<String>,
-    /// The name of the filter in force.
-    #[serde(default)]
-    pub filter: Option<String>,
-    /// The networks behind the client.
-    #[serde(default)]
-    pub networks: Vec<String>,
-}
-
 /// What a reload did.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Reloaded {
@@ -298,40 +310,6 @@ pub struct Drain {
     pub over_seconds: u64,
 }
 
-impl From<&SessionView> for Session {
-    fn from(view: &SessionView) -> Self {
-        Self {
-            id: view.id.to_string(),
-            user: view.user.display(),
-            protocol: view.protocol.as_str().to_owned(),
-            state: view.state.as_str().to_owned(),
-            address: view.address.map(|address| address.to_string()),
-            pool: view.pool.clone(),
-            remote: view.remote.to_string(),
-            correlation: view.correlation.clone(),
-            since: rfc3339(view.since),
-            age_seconds: view.age.as_secs(),
-            rx_bytes: view.usage.up_octets,
-            tx_bytes: view.usage.down_octets,
-            rx_packets: view.usage.up_packets,
-            tx_packets: view.usage.down_packets,
-            accounting_id: view.facts.accounting.clone(),
-            method: view.facts.method.map(|method| method.as_str().to_owned()),
-            server: view.facts.server.clone(),
-            result: view.facts.result.map(str::to_owned),
-            auth_ms: view
-                .facts
-                .auth_elapsed
-                .map(|elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)),
-            tls: view.facts.tls.clone(),
-            hash_protocol: view.facts.hash_protocol.map(str::to_owned),
-            packing: view.facts.packing.map(str::to_owned),
-            filter: view.facts.filter.clone(),
-            networks: view.facts.networks.clone(),
-        }
-    }
-}
-
 impl Status {
     /// Writes down what the health says; `healthy` is the status of a healthy gateway's probe.
     pub fn judge(&mut self, health: &health::Health, healthy: u16) {
@@ -346,8 +324,15 @@ impl Status {
         self.components = health
             .snapshot()
             .into_iter()
-            .filter(|(component, status, _)| {
-                *component != Component::Drain || matches!(status, health::Status::Down(_))
+            .filter(|(component, status, _)| match component {
+                Component::Drain => matches!(status, health::Status::Down(_)),
+                // Never set when it is not configured.
+                Component::Mobility => status.reason() != "starting",
+                Component::Sstp
+                | Component::Tun
+                | Component::Radius
+                | Component::Pool
+                | Component::Certificate => true,
             })
             .map(|(component, status, since)| ComponentStatus {
                 component: component.as_str().to_owned(),

@@ -1,5 +1,7 @@
 //! How a session enters the packet path, and what holds it there.
 
+pub(crate) mod datagram;
+
 use std::io;
 use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Arc;
@@ -86,6 +88,9 @@ pub enum AttachError {
     /// The threads have more to do than they can.
     #[error("the packet path has too many sessions waiting to be taken")]
     Busy,
+    /// There is no such shard.
+    #[error("the packet path has no shard {0}")]
+    Shard(u8),
     /// The socket refused an option.
     #[error("the socket cannot be set up")]
     Socket(#[from] io::Error),

@@ -47,13 +47,23 @@ pub enum Counter {
     QueueFull,
     /// Dropped: waited too long in the session's queue.
     Late,
-    /// Dropped: control packets for a client that does not read.
+    /// Dropped: control packets for a client that does not read, or for a driver that is behind.
     ControlFull,
+    /// Dropped: seen before, or too far behind the newest.
+    Replay,
+    /// Dropped: not authentic.
+    Integrity,
+    /// Dropped: from the client, for an index that nobody has; to the client, without a key that may be used.
+    NoKey,
+    /// Dropped: the kernel did not take it.
+    Unsent,
+    /// Changes of a client's address that its session has survived.
+    Roams,
 }
 
 impl Counter {
     /// Every counter.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
         Self::Packets,
         Self::Octets,
         Self::TunReads,
@@ -76,10 +86,15 @@ impl Counter {
         Self::QueueFull,
         Self::Late,
         Self::ControlFull,
+        Self::Replay,
+        Self::Integrity,
+        Self::NoKey,
+        Self::Unsent,
+        Self::Roams,
     ];
 
     /// The counters of dropped packets.
-    pub const DROPS: [Self; 13] = [
+    pub const DROPS: [Self; 17] = [
         Self::Malformed,
         Self::NotIpv4,
         Self::SourceAddress,
@@ -93,6 +108,10 @@ impl Counter {
         Self::QueueFull,
         Self::Late,
         Self::ControlFull,
+        Self::Replay,
+        Self::Integrity,
+        Self::NoKey,
+        Self::Unsent,
     ];
 
     /// Returns the word for metrics and logs.
@@ -121,6 +140,11 @@ impl Counter {
             Self::QueueFull => "queue_full",
             Self::Late => "late",
             Self::ControlFull => "control_full",
+            Self::Replay => "replay",
+            Self::Integrity => "integrity",
+            Self::NoKey => "no_key",
+            Self::Unsent => "unsent",
+            Self::Roams => "roams",
         }
     }
 
@@ -159,6 +183,17 @@ impl Tally {
 /// A reading of the whole packet path.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counters {
+    /// From the clients.
+    pub up: Tally,
+    /// To the clients.
+    pub down: Tally,
+    /// What of all that concerns datagram sessions, and is counted here alone; the TUN is not.
+    pub datagrams: Both,
+}
+
+/// Two directions of one kind of session.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Both {
     /// From the clients.
     pub up: Tally,
     /// To the clients.

@@ -1,11 +1,14 @@
 //! Packets to the clients: read from the TUN, cut, queued, encrypted, written.
 //!
 //! One thread reads the TUN until it has nothing more, or a budget is spent, and then sends what it has gathered: up
-//! to 64 KiB a write, in 16 KiB records. A socket that takes nothing more is left alone until it does; meanwhile its
+//! to 64 KiB a write, in 16 KiB records, or 64 KiB of datagrams a call. A socket that takes nothing more is left alone until it does; meanwhile its
 //! session's queue fills up to its cap and nobody else notices. This thread alone writes to the sockets.
 //!
 //! A session's filter looks at this direction too, by the sender: what the client may not reach does not reach the
 //! client either. It keeps no state, so a host that may be reached may also begin.
+
+pub(crate) mod datagram;
+mod outgoing;
 
 use std::collections::HashMap;
 use std::io;
@@ -18,14 +21,14 @@ use causeway_proto::ip::filter::Filter;
 use causeway_proto::ip::icmp::IcmpError;
 use causeway_proto::timer::Deadlines;
 
-use crate::dataplane::counters::{Counter, Published};
-use crate::dataplane::half::{Half, Progress, Route, State, Tools, WORTH_A_WRITE};
+use crate::dataplane::counters::Counter;
+use crate::dataplane::downlink::datagram::{DatagramHalf, Sockets};
+use crate::dataplane::downlink::outgoing::Outgoing;
+use crate::dataplane::half::{Progress, Route, State, StreamHalf, Tools, WORTH_A_WRITE};
 use crate::dataplane::mailbox::Mailbox;
 use crate::dataplane::segment::{Train, TrainError};
 use crate::dataplane::slots::{Routes, Slot, Table};
 use crate::dataplane::stream::Key;
-use crate::dataplane::uplink::Tun;
-use crate::os::clock;
 use crate::os::poll::{Interest, Poller, Ready};
 use crate::os::vnet;
 
@@ -41,8 +44,16 @@ pub(crate) enum DownCommand {
     Finish(Key),
     /// Forget the session at once.
     Remove(Key),
+    /// Something that only datagram sessions have.
+    Datagram(datagram::Order),
     /// End the thread.
     Stop,
+}
+
+/// The sending half of a session.
+enum Half {
+    Stream(StreamHalf),
+    Datagram(DatagramHalf),
 }
 
 /// The downlink thread.
@@ -55,6 +66,9 @@ pub(crate) struct Downlink {
     leaving: Deadlines<Slot>,
     ready: Vec<Ready>,
     packet: Box<[u8]>,
+    /// Packets for one datagram session, and the sockets that take them.
+    outgoing: Outgoing,
+    sockets: Sockets,
     poller: Poller,
     mailbox: Arc<Mailbox<DownCommand>>,
     tools: Tools,
@@ -71,15 +85,14 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 impl Downlink {
     pub(crate) fn new(
-        tun: Arc<Tun>,
         mailbox: Arc<Mailbox<DownCommand>>,
-        published: Arc<Published>,
-        gateway: Ipv4Addr,
+        tools: Tools,
+        sockets: Sockets,
         routes: Routes,
     ) -> io::Result<Self> {
         let poller = Poller::new(256)?;
         poller.add(mailbox.bell(), BELL, Interest::Read)?;
-        poller.add(&tun.device, TUN, Interest::Read)?;
+        poller.add(&tools.tun.device, TUN, Interest::Read)?;
         Ok(Self {
             halves: Table::default(),
             by_key: HashMap::new(),
@@ -88,9 +101,11 @@ impl Downlink {
             leaving: Deadlines::new(),
             ready: Vec::new(),
             packet: vec![0; vnet::LEN + vnet::MAX_PACKET].into_boxed_slice(),
+            outgoing: Outgoing::new(),
+            sockets,
             poller,
             mailbox,
-            tools: Tools::new(tun, published, gateway),
+            tools,
         })
     }
 
@@ -103,15 +118,15 @@ impl Downlink {
                 .map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let mut ready = std::mem::take(&mut self.ready);
             ready.extend(self.poller.wait(timeout)?);
-            self.tools.now_us = clock::precise_us();
+            self.tools.tick();
+            // Orders first: a packet that was given to the device behind one finds it done.
+            if ready.iter().any(|event| event.token == BELL) && self.obey() {
+                self.flush();
+                return Ok(());
+            }
             for event in ready.drain(..) {
                 match event.token {
-                    BELL => {
-                        if self.obey() {
-                            self.flush();
-                            return Ok(());
-                        }
-                    }
+                    BELL => {}
                     TUN => self.read_tun(),
                     number => {
                         if let Some(slot) = Slot::from_number(number) {
@@ -123,21 +138,35 @@ impl Downlink {
             self.ready = ready;
             self.flush();
             self.give_up_late();
-            self.tools.published.publish(&self.tools.tally);
+            self.tools.publish();
         }
+    }
+
+    /// Looks once at everything, without waiting.
+    #[cfg(test)]
+    pub(crate) fn turn(&mut self) {
+        self.tools.tick();
+        self.read_tun();
+        self.obey();
+        self.flush();
     }
 
     /// Takes the messages; returns whether the end is among them.
     fn obey(&mut self) -> bool {
+        // What is told may give a place or an address to somebody else.
+        self.send_outgoing();
         for command in self.mailbox.take() {
             match command {
                 DownCommand::Attach(route) => self.attach(route),
                 DownCommand::Control(key) => self.with(key, |half| half.control = true),
-                DownCommand::SetFilter(key, filter) => {
-                    self.with(key, |half| half.route.filter = filter);
-                }
+                DownCommand::SetFilter(key, filter) => match self.half(key) {
+                    Some((_, Half::Stream(half))) => half.route.filter = filter,
+                    Some((_, Half::Datagram(half))) => half.filter = filter,
+                    None => {}
+                },
                 DownCommand::Finish(key) => self.finish(key),
                 DownCommand::Remove(key) => self.forget(key),
+                DownCommand::Datagram(order) => self.obey_datagram(order),
                 DownCommand::Stop => return true,
             }
         }
@@ -147,25 +176,68 @@ impl Downlink {
     fn attach(&mut self, route: Route) {
         let (key, address) = (route.stream.key, route.address);
         let networks = route.networks.clone();
-        let slot = self.halves.insert(Half::new(route));
-        self.by_key.insert(key, slot);
-        self.routes.set(address, slot);
+        let slot = self.insert(key, address, Half::Stream(StreamHalf::new(route)));
         for network in networks {
             self.routes.set_network(network, slot);
         }
     }
 
-    /// Changes the session of `key` and has it looked at.
-    fn with(&mut self, key: Key, change: impl FnOnce(&mut Half)) {
-        let Some(slot) = self.by_key.get(&key).copied() else {
+    fn insert(&mut self, key: Key, address: Ipv4Addr, half: Half) -> Slot {
+        let slot = self.halves.insert(half);
+        self.by_key.insert(key, slot);
+        self.routes.set(address, slot);
+        slot
+    }
+
+    fn obey_datagram(&mut self, order: datagram::Order) {
+        match order {
+            datagram::Order::Attach(half) => {
+                self.insert(half.key, half.address, Half::Datagram(*half));
+            }
+            datagram::Order::InstallSending(key, sending) => {
+                if let Some((_, Half::Datagram(half))) = self.half(key) {
+                    half.install(sending);
+                }
+            }
+            datagram::Order::PrepareSending(key, sending) => {
+                if let Some((_, Half::Datagram(half))) = self.half(key) {
+                    half.next = Some(sending);
+                }
+            }
+            datagram::Order::RemoveSending(key) => {
+                if let Some((_, Half::Datagram(half))) = self.half(key) {
+                    half.sending = None;
+                }
+            }
+            datagram::Order::SetEndpoint(key, endpoint) => {
+                if let Some((_, Half::Datagram(half))) = self.half(key) {
+                    half.meet(endpoint);
+                }
+            }
+        }
+    }
+
+    fn half(&mut self, key: Key) -> Option<(Slot, &mut Half)> {
+        let slot = self.by_key.get(&key).copied()?;
+        Some((slot, self.halves.get_mut(slot)?))
+    }
+
+    fn stream(&mut self, slot: Slot) -> Option<&mut StreamHalf> {
+        match self.halves.get_mut(slot)? {
+            Half::Stream(half) => Some(half),
+            Half::Datagram(_) => None,
+        }
+    }
+
+    /// Changes the stream of `key` and has it looked at.
+    fn with(&mut self, key: Key, change: impl FnOnce(&mut StreamHalf)) {
+        let Some((slot, Half::Stream(half))) = self.half(key) else {
             return;
         };
-        if let Some(half) = self.halves.get_mut(slot) {
-            change(half);
-            if !half.dirty {
-                half.dirty = true;
-                self.dirty.push(slot);
-            }
+        change(half);
+        if !half.dirty {
+            half.dirty = true;
+            self.dirty.push(slot);
         }
     }
 
@@ -173,7 +245,7 @@ impl Downlink {
         let Some(slot) = self.by_key.get(&key).copied() else {
             return;
         };
-        if let Some(half) = self.halves.get_mut(slot) {
+        if let Some(Half::Stream(half)) = self.halves.get_mut(slot) {
             self.routes.clear(half.route.address, slot);
             for network in &half.route.networks {
                 self.routes.clear_network(*network, slot);
@@ -193,22 +265,30 @@ impl Downlink {
 
     /// Removes a session, unless it has no route any more and is saying goodbye.
     fn forget(&mut self, key: Key) {
-        let Some(slot) = self.by_key.get(&key).copied() else {
-            return;
+        let (slot, open) = match self.half(key) {
+            Some((slot, Half::Stream(half))) => {
+                (slot, matches!(half.state, State::Open | State::Dead))
+            }
+            Some((slot, Half::Datagram(_))) => (slot, true),
+            None => return,
         };
-        let open = self
-            .halves
-            .get_mut(slot)
-            .is_some_and(|half| matches!(half.state, State::Open | State::Dead));
         if open {
             self.remove(slot);
         }
     }
 
     fn remove(&mut self, slot: Slot) {
-        let Some(mut half) = self.halves.remove(slot) else {
-            return;
-        };
+        match self.halves.remove(slot) {
+            Some(Half::Stream(half)) => self.remove_stream(slot, half),
+            Some(Half::Datagram(half)) => {
+                self.by_key.remove(&half.key);
+                self.routes.clear(half.address, slot);
+            }
+            None => {}
+        }
+    }
+
+    fn remove_stream(&mut self, slot: Slot, mut half: StreamHalf) {
         self.by_key.remove(&half.route.stream.key);
         self.routes.clear(half.route.address, slot);
         for network in &half.route.networks {
@@ -286,6 +366,18 @@ impl Downlink {
             tools.answer(IcmpError::HostUnreachable, train.packet());
             return;
         };
+        let half = match half {
+            Half::Stream(half) => half,
+            Half::Datagram(_) => {
+                if self.outgoing.owner().is_some_and(|owner| owner != slot) {
+                    send_outgoing(&mut self.outgoing, &mut self.halves, &self.sockets, tools);
+                }
+                if let Some(Half::Datagram(half)) = self.halves.get_mut(slot) {
+                    half.route(slot, &train, &mut self.outgoing, &self.sockets, tools);
+                }
+                return;
+            }
+        };
         let filter = half.route.filter.as_ref();
         if filter.is_some_and(|filter| !filter.allows_back(train.packet())) {
             tools.tally.add(Counter::Filter, count as u64);
@@ -311,11 +403,21 @@ impl Downlink {
         }
     }
 
+    fn send_outgoing(&mut self) {
+        send_outgoing(
+            &mut self.outgoing,
+            &mut self.halves,
+            &self.sockets,
+            &mut self.tools,
+        );
+    }
+
     /// Sends what was gathered.
     fn flush(&mut self) {
+        self.send_outgoing();
         let mut dirty = std::mem::take(&mut self.dirty);
         for slot in dirty.drain(..) {
-            if let Some(half) = self.halves.get_mut(slot) {
+            if let Some(half) = self.stream(slot) {
                 half.dirty = false;
                 if !half.blocked {
                     self.send(slot, 0);
@@ -327,7 +429,7 @@ impl Downlink {
 
     /// The socket takes octets again, or is broken; either way, try.
     fn unblock(&mut self, slot: Slot) {
-        if let Some(half) = self.halves.get_mut(slot) {
+        if let Some(Half::Stream(half)) = self.halves.get_mut(slot) {
             if half.blocked {
                 half.blocked = false;
                 self.poller.remove(&half.route.stream.socket).ok();
@@ -338,7 +440,7 @@ impl Downlink {
 
     /// Sends until less than `keep` octets are queued or the socket blocks.
     fn send(&mut self, slot: Slot, keep: usize) {
-        let Some(half) = self.halves.get_mut(slot) else {
+        let Some(Half::Stream(half)) = self.halves.get_mut(slot) else {
             return;
         };
         match half.send(keep, &mut self.tools) {
@@ -357,6 +459,22 @@ impl Downlink {
             Progress::Gone => self.remove(slot),
         }
     }
+}
+
+/// Sends what is put together for one datagram session.
+fn send_outgoing(
+    outgoing: &mut Outgoing,
+    halves: &mut Table<Half>,
+    sockets: &Sockets,
+    tools: &mut Tools,
+) {
+    let Some(owner) = outgoing.owner() else {
+        return;
+    };
+    if let Some(Half::Datagram(half)) = halves.get_mut(owner) {
+        half.send(outgoing, sockets, tools);
+    }
+    outgoing.clear();
 }
 
 const fn counter_of(error: TrainError) -> Counter {

@@ -1,8 +1,9 @@
-//! The sending half of a session: its queue, its ciphertext under way, its goodbye.
+//! The sending half of a stream: its queue, its ciphertext under way, its goodbye.
 
 use std::io::{self, IoSlice, Write};
 use std::net::{Ipv4Addr, Shutdown};
 use std::sync::Arc;
+use std::time::Instant;
 
 use causeway_proto::ip::filter::Filter;
 use causeway_proto::ip::fragment::Fragments;
@@ -19,7 +20,7 @@ use crate::dataplane::uplink::{Tun, TunWriter};
 use crate::os::clock;
 use crate::os::vnet;
 
-/// The sending half of a session, as it begins.
+/// The sending half of a stream, as it begins.
 pub(crate) struct Route {
     pub(crate) stream: Arc<Stream>,
     pub(crate) address: Ipv4Addr,
@@ -29,8 +30,8 @@ pub(crate) struct Route {
     pub(crate) filter: Option<Arc<Filter>>,
 }
 
-/// The sending half of a session.
-pub(crate) struct Half {
+/// The sending half of a stream.
+pub(crate) struct StreamHalf {
     pub(crate) route: Route,
     pub(crate) queue: Queue,
     /// Ciphertext that the socket has not taken, from `sent` on.
@@ -75,20 +76,31 @@ pub(crate) struct Tools {
     wires: Vec<Vec<u8>>,
     control: Vec<u8>,
     pub(crate) tally: Tally,
-    pub(crate) published: Arc<Published>,
+    /// What concerns datagram sessions.
+    pub(crate) datagrams: Tally,
+    pub(crate) published: DownPublished,
     limiter: Limiter,
     reply: Vec<u8>,
     /// A packet that is to be cut, and a piece of it.
-    whole: Vec<u8>,
-    piece: Vec<u8>,
+    pub(crate) whole: Vec<u8>,
+    pub(crate) piece: Vec<u8>,
     pub(crate) now_us: u64,
+    pub(crate) now: Instant,
+}
+
+/// Where the downlink's counters can be read.
+#[derive(Clone, Default)]
+pub(crate) struct DownPublished {
+    /// Streams and the device.
+    pub(crate) streams: Arc<Published>,
+    pub(crate) datagrams: Arc<Published>,
 }
 
 /// The plaintext of one write, and the queue length from which one is made before the TUN is empty.
 const WRITE: usize = 64 * 1024;
 pub(crate) const WORTH_A_WRITE: usize = 60 * 1024;
 
-impl Half {
+impl StreamHalf {
     pub(crate) const fn new(route: Route) -> Self {
         Self {
             route,
@@ -262,7 +274,7 @@ impl Half {
 }
 
 impl Tools {
-    pub(crate) fn new(tun: Arc<Tun>, published: Arc<Published>, gateway: Ipv4Addr) -> Self {
+    pub(crate) fn new(tun: Arc<Tun>, published: DownPublished, gateway: Ipv4Addr) -> Self {
         Self {
             tun,
             gateway,
@@ -270,13 +282,26 @@ impl Tools {
             wires: Vec::new(),
             control: Vec::new(),
             tally: Tally::default(),
+            datagrams: Tally::default(),
             published,
             limiter: Limiter::default(),
             reply: Vec::new(),
             whole: Vec::new(),
             piece: Vec::new(),
             now_us: clock::precise_us(),
+            now: Instant::now(),
         }
+    }
+
+    /// Reads the clocks, once for a batch.
+    pub(crate) fn tick(&mut self) {
+        self.now_us = clock::precise_us();
+        self.now = Instant::now();
+    }
+
+    pub(crate) fn publish(&self) {
+        self.published.streams.publish(&self.tally);
+        self.published.datagrams.publish(&self.datagrams);
     }
 
     /// Answers through the TUN, as far as the rate allows.

@@ -8,7 +8,12 @@
 //! (`slots`), cuts them (`segment`) straight into the session's queue (`queue`), encrypts up to 64 KiB at a time and
 //! writes (`downlink`). It alone writes to the sockets.
 //!
-//! The two halves of a session (`shard` holds the receiving ones) share what is in `stream`. Control speaks to the
+//! **Datagram sessions** have no machine here, only keys: the uplink thread of their shard reads trains of datagrams,
+//! opens them in place and gathers what a whole batch brings (`uplink::datagrams`); the downlink thread puts packets
+//! together for one call with one length (`downlink::outgoing`) and drops what the socket does not take. Handshakes,
+//! timers and the life of keys belong to a driver, which is told by notices (`attach::datagram`).
+//!
+//! The two halves of a stream (`shard` holds the receiving ones) share what is in `stream`. Control speaks to the
 //! threads through mailboxes (`mailbox`); idle threads sleep in the kernel. Counters are plain numbers of their
 //! thread, published once a batch (`counters`).
 
@@ -21,6 +26,7 @@ mod downlink;
 mod fixtures;
 mod half;
 mod mailbox;
+mod path;
 pub mod queue;
 pub mod segment;
 pub mod series;
@@ -38,8 +44,10 @@ use std::thread::{self, JoinHandle};
 use ipnet::Ipv4Net;
 use socket2::SockRef;
 
+pub use attach::datagram::{DatagramAttachment, DatagramSession, Listeners, Notice, Stray};
 pub use attach::{AttachError, Attachment, StreamSession};
-pub use counters::{Counter, Counters, Tally};
+pub use counters::{Both, Counter, Counters, Tally};
+pub use path::Endpoint;
 pub use stream::{Ended, RecordPacking};
 
 pub use crate::os::clock;
@@ -47,11 +55,12 @@ pub use crate::os::clock;
 use crate::dataplane::attach::Entrant;
 use crate::dataplane::counters::Published;
 use crate::dataplane::downlink::{DownCommand, Downlink};
-use crate::dataplane::half::Route;
+use crate::dataplane::half::{DownPublished, Route, Tools};
 use crate::dataplane::mailbox::Mailbox;
 use crate::dataplane::shard::{Connection, Links, UpCommand, Uplink};
 use crate::dataplane::slots::Routes;
 use crate::dataplane::stream::{Key, Stream};
+use crate::dataplane::uplink::datagrams::Datagrams;
 use crate::dataplane::uplink::{Gate, Tun};
 use crate::os::tun::Device;
 
@@ -87,7 +96,7 @@ pub struct DataPlane {
     config: Config,
     tun: Arc<Tun>,
     downlink: Arc<Mailbox<DownCommand>>,
-    down_counters: Arc<Published>,
+    down_counters: DownPublished,
     uplinks: Vec<Links>,
     threads: Vec<JoinHandle<()>>,
     next_key: AtomicU64,
@@ -102,11 +111,18 @@ impl std::fmt::Debug for DataPlane {
 }
 
 impl DataPlane {
-    /// Starts the threads on `device`.
+    /// Starts the threads on `device`, for streams alone.
     pub fn start(device: Device, config: Config) -> io::Result<Self> {
+        Self::start_with(device, config, Listeners::default())
+    }
+
+    /// Starts the threads on `device`; each uplink thread reads its socket of each group of `listeners`.
+    pub fn start_with(device: Device, config: Config, listeners: Listeners) -> io::Result<Self> {
+        let shards = config.shards.max(1);
+        let sockets = Listeners::share(listeners.data, shards)?;
         let tun = Tun::new(device);
         let downlink = Arc::new(Mailbox::new()?);
-        let down_counters = Arc::new(Published::default());
+        let down_counters = DownPublished::default();
         let mut isolated = Vec::new();
         if config.isolate_clients {
             isolated.clone_from(&config.pools);
@@ -124,25 +140,28 @@ impl DataPlane {
             config,
         };
         let routes = Routes::new(&plane.config.pools);
-        let gateway = plane.config.gateway;
-        let down = Downlink::new(
-            tun.clone(),
-            downlink.clone(),
-            down_counters,
-            gateway,
-            routes,
-        )?;
+        let tools = Tools::new(tun.clone(), down_counters, plane.config.gateway);
+        let down = Downlink::new(downlink.clone(), tools, sockets.clone(), routes)?;
         plane.spawn("packets-down", move || down.run())?;
-        for number in 0..plane.config.shards.max(1) {
+        for number in 0..shards {
             let links = Links {
                 mailbox: Arc::new(Mailbox::new()?),
                 downlink: downlink.clone(),
                 tun: tun.clone(),
                 gate: gate.clone(),
                 published: Arc::new(Published::default()),
+                datagrams: Arc::new(Published::default()),
                 load: Arc::new(AtomicUsize::new(0)),
             };
-            let up = Uplink::new(links.clone())?;
+            let own = sockets
+                .iter()
+                .filter_map(|group| group.get(number).cloned());
+            let datagrams = Datagrams::new(
+                own.collect(),
+                listeners.strays.clone(),
+                links.datagrams.clone(),
+            );
+            let up = Uplink::new(links.clone(), datagrams)?;
             plane.uplinks.push(links);
             plane.spawn(&format!("packets-up-{number}"), move || up.run())?;
         }
@@ -242,9 +261,12 @@ impl DataPlane {
     #[must_use]
     pub fn counters(&self) -> Counters {
         let mut counters = Counters::default();
-        self.down_counters.add_to(&mut counters.down);
+        self.down_counters.streams.add_to(&mut counters.down);
+        let both = &mut counters.datagrams;
+        self.down_counters.datagrams.add_to(&mut both.down);
         for links in &self.uplinks {
             links.published.add_to(&mut counters.up);
+            links.datagrams.add_to(&mut both.up);
         }
         counters
     }

@@ -1,4 +1,5 @@
-//! An uplink thread: the receiving halves of its SSTP connections, their protocol machines and their timers.
+//! An uplink thread: the receiving halves of its SSTP connections, their protocol machines and their timers; and its
+//! datagram sessions with their sockets.
 
 use std::collections::HashMap;
 use std::io::{self, Read};
@@ -19,6 +20,7 @@ use crate::dataplane::downlink::DownCommand;
 use crate::dataplane::mailbox::Mailbox;
 use crate::dataplane::slots::{Slot, Table};
 use crate::dataplane::stream::{Call, CallEnd, Ended, Key, Opened, Stream};
+use crate::dataplane::uplink::datagrams::{self, Datagrams};
 use crate::dataplane::uplink::{Client, Gate, Inbound, Tun, TunWriter};
 use crate::os::clock;
 use crate::os::poll::{Interest, Poller, Ready};
@@ -33,6 +35,8 @@ pub(crate) enum UpCommand {
     SetFilter(Key, Option<Arc<Filter>>),
     /// Forget a session at once.
     Detach(Key),
+    /// Something for the datagram sessions.
+    Datagram(datagrams::Order),
     /// End the thread.
     Stop,
 }
@@ -65,6 +69,7 @@ pub(crate) struct Uplink {
     control: Vec<u8>,
     storage: Storage,
     tally: Tally,
+    datagrams: Datagrams,
     poller: Poller,
     links: Links,
 }
@@ -77,11 +82,16 @@ pub(crate) struct Links {
     pub(crate) tun: Arc<Tun>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) published: Arc<Published>,
+    /// The counters of the thread's datagram sessions.
+    pub(crate) datagrams: Arc<Published>,
     /// How many sessions the thread has.
     pub(crate) load: Arc<AtomicUsize>,
 }
 
 const BELL: u64 = u64::MAX;
+
+/// The number of the first UDP socket; those of connections have 32 bits.
+const SOCKETS: u64 = 1 << 32;
 
 /// One read from a socket.
 const READ: usize = 128 * 1024;
@@ -90,9 +100,12 @@ const READ: usize = 128 * 1024;
 const PLAINTEXT: usize = READ + 64 * 1024;
 
 impl Uplink {
-    pub(crate) fn new(links: Links) -> io::Result<Self> {
+    pub(crate) fn new(links: Links, datagrams: Datagrams) -> io::Result<Self> {
         let poller = Poller::new(256)?;
         poller.add(links.mailbox.bell(), BELL, Interest::Read)?;
+        for (token, socket) in (SOCKETS..).zip(datagrams.sockets()) {
+            poller.add(socket, token, Interest::Read)?;
+        }
         Ok(Self {
             connections: Table::default(),
             by_key: HashMap::new(),
@@ -103,6 +116,7 @@ impl Uplink {
             control: Vec::new(),
             storage: Storage::default(),
             tally: Tally::default(),
+            datagrams,
             poller,
             links,
         })
@@ -118,14 +132,16 @@ impl Uplink {
             let mut ready = std::mem::take(&mut self.ready);
             ready.extend(self.poller.wait(timeout)?);
             let now = Instant::now();
+            // Orders first: what arrives behind one finds it done.
+            if ready.iter().any(|event| event.token == BELL) && self.obey(now) {
+                self.stop();
+                return Ok(());
+            }
             for event in ready.drain(..) {
-                if event.token == BELL {
-                    if self.obey(now) {
-                        self.stop();
-                        return Ok(());
-                    }
-                } else if let Some(slot) = Slot::from_number(event.token) {
+                if let Some(slot) = Slot::from_number(event.token) {
                     self.readable(slot, now);
+                } else if let Ok(listener) = u8::try_from(event.token.wrapping_sub(SOCKETS)) {
+                    self.receive(listener, now);
                 }
             }
             self.ready = ready;
@@ -133,7 +149,18 @@ impl Uplink {
                 self.expired(slot, now);
             }
             self.links.published.publish(&self.tally);
+            self.datagrams.publish();
         }
+    }
+
+    /// Takes one batch of datagrams.
+    fn receive(&mut self, listener: u8, now: Instant) {
+        let writer = TunWriter {
+            tun: &self.links.tun,
+            tally: &mut self.tally,
+        };
+        let (gate, storage) = (&self.links.gate, &mut self.storage);
+        self.datagrams.receive(listener, now, gate, storage, writer);
     }
 
     /// Takes the messages; returns whether the end is among them.
@@ -160,6 +187,7 @@ impl Uplink {
                         self.remove(slot, DownCommand::Remove(key));
                     }
                 }
+                UpCommand::Datagram(order) => self.datagrams.obey(order),
                 UpCommand::Stop => return true,
             }
         }

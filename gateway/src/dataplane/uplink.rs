@@ -4,6 +4,8 @@
 //! a single host, no other client (unless allowed), not the gateway's own services, and never the services that a
 //! cloud offers to the machine itself. The session's own filter comes after all that: it can only take away.
 
+pub(crate) mod datagrams;
+
 use std::io::{self, IoSlice};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -97,6 +99,30 @@ impl Gate {
         }
         Ok(())
     }
+
+    /// Decides about `packet` of the client that has `address` and `networks` and may send what `filter` allows; returns
+    /// the length of the packet without what stands behind it, or under what it is counted.
+    #[inline]
+    pub(crate) fn admit(
+        &self,
+        address: Ipv4Addr,
+        networks: &[Ipv4Net],
+        filter: Option<&Filter>,
+        packet: &[u8],
+    ) -> Result<usize, Counter> {
+        let packet = IpPacket::decode(packet).map_err(|error| match error {
+            PacketError::Version(_) => Counter::NotIpv4,
+            PacketError::Truncated
+            | PacketError::HeaderLength
+            | PacketError::Checksum
+            | PacketError::Options => Counter::Malformed,
+        })?;
+        self.check(address, networks, &packet)?;
+        if filter.is_some_and(|filter| !filter.allows(&packet)) {
+            return Err(Counter::Filter);
+        }
+        Ok(packet.octets().len())
+    }
 }
 
 /// An echo request, or a later part of one that was fragmented.
@@ -144,7 +170,13 @@ impl<'a, 't> Inbound<'a, 't> {
     /// Takes one inner packet.
     #[inline]
     pub(crate) fn deliver(&mut self, packet: &'a mut [u8]) {
-        let len = match self.check(packet) {
+        let Client {
+            address,
+            networks,
+            filter,
+            ..
+        } = self.client;
+        let len = match self.gate.admit(address, networks, filter, packet) {
             Ok(len) => len,
             Err(counter) => {
                 self.coalescer.output().tally.add(counter, 1);
@@ -156,27 +188,6 @@ impl<'a, 't> Inbound<'a, 't> {
         self.packets += 1;
         self.octets += len as u64;
         self.coalescer.push(packet);
-    }
-
-    #[inline]
-    fn check(&self, packet: &[u8]) -> Result<usize, Counter> {
-        let packet = IpPacket::decode(packet).map_err(|error| match error {
-            PacketError::Version(_) => Counter::NotIpv4,
-            PacketError::Truncated
-            | PacketError::HeaderLength
-            | PacketError::Checksum
-            | PacketError::Options => Counter::Malformed,
-        })?;
-        self.gate
-            .check(self.client.address, self.client.networks, &packet)?;
-        if self
-            .client
-            .filter
-            .is_some_and(|filter| !filter.allows(&packet))
-        {
-            return Err(Counter::Filter);
-        }
-        Ok(packet.octets().len())
     }
 
     /// Writes what was gathered and counts the batch.

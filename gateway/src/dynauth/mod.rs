@@ -20,9 +20,7 @@ use metrics::counter;
 use tokio::net::UdpSocket;
 use tracing::{debug, info};
 
-use crate::session::{
-    LimitChange, MAX_SESSION_TIMEOUT, SessionCommand, SessionTable, SessionView, State,
-};
+use crate::session::{LimitChange, MAX_SESSION_TIMEOUT, SessionCommand, SessionTable, SessionView};
 use crate::task::Stop;
 
 /// What the listener needs to know.
@@ -223,13 +221,13 @@ impl Desk {
         }
     }
 
-    /// Finds the one session that is up and fits. Log-ins do not count: a stranger can begin one under any name.
+    /// Finds the one session that has begun and fits. Log-ins do not count: a stranger can begin one under any name.
     fn find(&self, selector: &Selector) -> Result<SessionView, Refusal> {
         let mut fitting = self
             .table
             .snapshot()
             .into_iter()
-            .filter(|view| view.state == State::Up && fits(selector, view));
+            .filter(|view| view.state.is_live() && fits(selector, view));
         match (fitting.next(), fitting.next()) {
             (Some(session), None) => Ok(session),
             (None, _) => Err(refuse(

@@ -17,6 +17,7 @@ use tokio_rustls::server::TlsStream;
 use tracing::{debug, warn};
 
 use crate::front::budget::{Budget, Stage, Ticket};
+use crate::front::enrolment::Enrolment;
 use crate::front::health::{ProbeAnswer, probe_answer};
 use crate::front::pace::{Pace, Turn};
 use crate::front::proxy::{self, Header, ProxyError};
@@ -28,6 +29,8 @@ use crate::observe::health::Health;
 use crate::observe::labels::{AcceptFailure, HttpFailure, ProxyFailure, TlsFailure};
 use crate::os::tcp::AcceptError;
 use crate::task::Stop;
+
+mod enrol;
 
 /// What a connection that has not logged in may leave unsent.
 const BUFFER_LIMIT: usize = 8192;
@@ -48,6 +51,7 @@ pub struct Front {
     budget: Budget,
     pace: Pace,
     handover: mpsc::Sender<SstpConnection>,
+    enrolment: Option<Arc<Enrolment>>,
     series: Series,
 }
 
@@ -79,8 +83,16 @@ impl Front {
             budget,
             pace,
             handover,
+            enrolment: None,
             series: Series::new(),
         }
+    }
+
+    /// Serves the log-in of Mobility too.
+    #[must_use]
+    pub fn with_enrolment(mut self, enrolment: Arc<Enrolment>) -> Self {
+        self.enrolment = Some(enrolment);
+        self
     }
 
     /// Returns the places, for whoever wants to know how many are taken.
@@ -231,7 +243,7 @@ impl Front {
         self.series.handshake(stream.get_ref().1.protocol_version());
         reached(&arrival.ticket, stage, Stage::Http);
         let read = timeout(self.config.deadlines.head, read_head(&mut stream)).await;
-        let (head, unread) = match read {
+        let (head, mut octets, length) = match read {
             Err(_) => return Err(Failure::Http(HttpFailure::Timeout)),
             Ok(Ok(Some(read))) => read,
             Ok(Ok(None) | Err(HeadError::Io)) => return Err(Failure::Http(HttpFailure::Closed)),
@@ -243,6 +255,11 @@ impl Front {
                 return Ok(());
             }
         };
+        let enrolment = self.enrolment.as_ref();
+        if let Some(enrolment) = enrolment.filter(|_| Enrolment::is_meant(&octets)) {
+            self.enrol(enrolment, stream, octets, &arrival).await;
+            return Ok(());
+        }
         match route(&head) {
             Route::Probe => {
                 self.probe(&mut stream).await;
@@ -254,7 +271,7 @@ impl Front {
                 Ok(())
             }
             Route::Sstp => {
-                let request = (head, unread);
+                let request = (head, octets.split_off(length.min(octets.len())));
                 self.hand_over(stream, request, arrival, certificate.hashes())
                     .await
             }
@@ -306,12 +323,16 @@ impl Front {
             stream.write_all(&response).await?;
             stream.shutdown().await
         };
-        if !matches!(
-            timeout(self.config.deadlines.answer, send).await,
-            Ok(Ok(()))
-        ) {
-            return;
+        if timeout(self.config.deadlines.answer, send)
+            .await
+            .is_ok_and(|sent| sent.is_ok())
+        {
+            self.linger(stream).await;
         }
+    }
+
+    /// Waits until the client has closed, and throws away what it still sends.
+    async fn linger(&self, stream: &mut TlsStream<TcpStream>) {
         let linger = async {
             let mut rest = [0; 1024];
             let mut total = 0;
@@ -404,10 +425,11 @@ enum HeadError {
     Http(http::HttpError),
 }
 
-/// Reads until the head is whole; returns it with what came behind it, or `None` when the client closed.
+/// Reads until the head is whole; returns it with all that was read and how much of that it takes, or `None` when the
+/// client closed.
 async fn read_head(
     stream: &mut TlsStream<TcpStream>,
-) -> Result<Option<(RequestHead, Vec<u8>)>, HeadError> {
+) -> Result<Option<(RequestHead, Vec<u8>, usize)>, HeadError> {
     let mut head = Vec::new();
     let mut chunk = [0; 1024];
     loop {
@@ -423,9 +445,7 @@ async fn read_head(
             continue;
         }
         match http::parse_request(&head) {
-            Ok(Some((request, length))) => {
-                return Ok(Some((request, head.split_off(length.min(head.len())))));
-            }
+            Ok(Some((request, length))) => return Ok(Some((request, head, length))),
             Ok(None) if head.len() >= MAX_HEAD => {
                 return Err(HeadError::Http(http::HttpError::TooLarge));
             }

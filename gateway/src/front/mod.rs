@@ -2,7 +2,8 @@
 //!
 //! A connection passes through stages, each with a deadline: PROXY header (from configured load balancers only) → TLS
 //! handshake → HTTP request head. Then it is answered and closed (health probe, 404, 405, 503), or it is told 200 and
-//! handed over as an [`SstpConnection`]. When more come than `limits.new_per_second` allows, a connection waits its turn
+//! handed over as an [`SstpConnection`]. Paths under `/enrol/` belong to the log-in of Mobility ([`enrolment`]), where
+//! that is on. When more come than `limits.new_per_second` allows, a connection waits its turn
 //! before the handshake (`pace.rs`). [`budget::Budget`] bounds how many connections wait here: when it is full the
 //! oldest in the earliest stage goes, so somebody who holds connections open keeps nobody out.
 //!
@@ -21,6 +22,7 @@ use tokio::net::TcpStream;
 use crate::front::budget::{Limits, Ticket};
 
 pub mod budget;
+pub mod enrolment;
 mod health;
 mod listener;
 mod pace;

@@ -65,7 +65,11 @@ impl Series {
         Self {
             accepts: metrics::counter!("causeway_front_accepts_total"),
             accept_errors: AcceptFailure::ALL.iter().copied().map(accept).collect(),
-            responses: [200, 400, 401, 404, 405, 431, 503, 505].map(code).into(),
+            responses: [
+                200, 202, 303, 400, 401, 403, 404, 405, 408, 409, 413, 415, 431, 503, 505,
+            ]
+            .map(code)
+            .into(),
             probes: [200, 401, 503].map(probe).into(),
             tls12: handshake("1.2", "ok"),
             tls13: handshake("1.3", "ok"),

@@ -25,19 +25,25 @@ pub enum Component {
     Pool,
     /// The certificate.
     Certificate,
+    /// The Mobility tunnel.
+    Mobility,
     /// The drain: down while the gateway drains.
     Drain,
 }
 
+/// How many components there are.
+const COUNT: usize = 7;
+
 impl Component {
     /// Every component, in the order in which the verdict looks at them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; COUNT] = [
         Self::Drain,
         Self::Sstp,
         Self::Tun,
         Self::Radius,
         Self::Pool,
         Self::Certificate,
+        Self::Mobility,
     ];
 
     /// Returns the word for configuration, label and log.
@@ -49,6 +55,7 @@ impl Component {
             Self::Radius => "radius",
             Self::Pool => "pool",
             Self::Certificate => "certificate",
+            Self::Mobility => "mobility",
             Self::Drain => "drain",
         }
     }
@@ -61,6 +68,7 @@ impl Component {
             Self::Radius => 3,
             Self::Pool => 4,
             Self::Certificate => 5,
+            Self::Mobility => 6,
         }
     }
 }
@@ -138,9 +146,9 @@ impl Default for Config {
 pub struct Health {
     config: Config,
     epoch: Instant,
-    cells: [Cell; 6],
+    cells: [Cell; COUNT],
     states: Mutex<States>,
-    gauges: [Gauge; 6],
+    gauges: [Gauge; COUNT],
 }
 
 /// What the verdict needs of one component, in milliseconds since the epoch.
@@ -154,7 +162,7 @@ struct Cell {
 
 #[derive(Debug)]
 struct States {
-    components: [(Status, Instant); 6],
+    components: [(Status, Instant); COUNT],
     logged: Verdict,
 }
 
@@ -317,7 +325,7 @@ impl Health {
     }
 
     fn cell(&self, component: Component) -> &Cell {
-        let [drain, sstp, tun, radius, pool, certificate] = &self.cells;
+        let [drain, sstp, tun, radius, pool, certificate, mobility] = &self.cells;
         match component {
             Component::Drain => drain,
             Component::Sstp => sstp,
@@ -325,6 +333,7 @@ impl Health {
             Component::Radius => radius,
             Component::Pool => pool,
             Component::Certificate => certificate,
+            Component::Mobility => mobility,
         }
     }
 

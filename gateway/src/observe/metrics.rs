@@ -12,6 +12,7 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 use crate::task::Stop;
 
+mod drops;
 mod table;
 
 pub use table::TABLE;

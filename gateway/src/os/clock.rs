@@ -1,6 +1,8 @@
 //! Cheap clocks for the packet path: read once a batch, never once a packet.
 #![expect(unsafe_code, reason = "clock_gettime is read straight from the vDSO")]
 
+use std::time::{Duration, Instant};
+
 /// Returns the milliseconds of the coarse monotonic clock: a few milliseconds behind, and almost free.
 ///
 /// This is the epoch of `Activity`.
@@ -19,6 +21,15 @@ pub fn precise_us() -> u64 {
     seconds
         .saturating_mul(1_000_000)
         .saturating_add(nanoseconds / 1_000)
+}
+
+/// Returns the instant at which both clocks were zero, for those that count from it.
+#[must_use]
+pub fn epoch() -> Instant {
+    let now = Instant::now();
+    // The standard library reads the same clock, and it begins at boot.
+    now.checked_sub(Duration::from_micros(precise_us()))
+        .unwrap_or(now)
 }
 
 fn read(clock: libc::clockid_t) -> (u64, u64) {
@@ -47,5 +58,13 @@ mod tests {
         assert!(coarse > 0);
         assert!(precise / 1_000 >= coarse);
         assert!(coarse_ms() >= coarse);
+    }
+
+    #[test]
+    fn instants_count_from_the_same_epoch() {
+        let before = precise_us();
+        let between = u64::try_from(epoch().elapsed().as_micros()).unwrap();
+        assert!(before <= between);
+        assert!(between <= precise_us() + 1);
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use causeway_proto::crypto::SecretBytes;
+use ring::rand::{SecureRandom as _, SystemRandom};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -77,6 +78,9 @@ pub enum CredentialError {
     /// The variable is not set.
     #[error("the environment variable {0} is not set")]
     NoVariable(String),
+    /// No key can be made.
+    #[error("the operating system gives no randomness")]
+    NoRandomness,
 }
 
 impl SecretRef {
@@ -191,6 +195,40 @@ pub fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialError> 
         });
     }
     read_all(file, path)
+}
+
+/// Writes a new file that is its owner's alone.
+///
+/// # Errors
+///
+/// When there is something of that name, or it cannot be written; then nothing is left behind.
+pub fn write_private(path: &Path, secret: &[u8]) -> io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    let written = file.write_all(secret).and_then(|()| file.sync_all());
+    if written.is_err() {
+        // The error that counts is the first one.
+        drop(std::fs::remove_file(path));
+    }
+    written
+}
+
+/// Returns 32 octets that nobody can guess, for a new key.
+///
+/// # Errors
+///
+/// When the operating system gives none.
+pub fn random() -> Result<Zeroizing<[u8; 32]>, CredentialError> {
+    let mut octets = Zeroizing::new([0; 32]);
+    SystemRandom::new()
+        .fill(octets.as_mut_slice())
+        .map_err(|_| CredentialError::NoRandomness)?;
+    Ok(octets)
 }
 
 fn open(path: &Path) -> Result<File, CredentialError> {

@@ -15,5 +15,6 @@ pub mod terminal;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tun;
+pub mod udp;
 pub mod vnet;
 pub mod wide;

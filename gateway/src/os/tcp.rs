@@ -32,6 +32,16 @@ pub enum ListenError {
 }
 
 impl ListenError {
+    /// Returns whether the machine has no such address because it has no IPv6.
+    #[must_use]
+    pub fn is_no_ipv6(&self) -> bool {
+        match self {
+            Self::NoSuchAddress(address) => address.is_ipv6(),
+            Self::Other { source, .. } => source.raw_os_error() == Some(libc::EAFNOSUPPORT),
+            Self::InUse(_) | Self::NotPermitted(_) => false,
+        }
+    }
+
     /// Returns the number under which `causeway explain` knows the error.
     #[must_use]
     pub const fn code(&self) -> &'static str {

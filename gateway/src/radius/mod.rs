@@ -4,6 +4,7 @@
 //! what comes from another address or port, and tells when the host refuses. Dropping a request that waits is how a
 //! client leaves; the answer that still comes is counted and opens nothing.
 
+pub(crate) mod datagram;
 mod exam;
 mod meters;
 mod sockets;
@@ -156,13 +157,9 @@ impl Server {
         SocketAddr::new(self.address, self.auth_port)
     }
 
-    /// Returns where requests leave from: any port of `source`, or of what the kernel chooses.
+    /// Returns where requests leave from.
     fn bind_address(&self) -> SocketAddr {
-        let any = match self.address {
-            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        SocketAddr::new(self.source.unwrap_or(any), 0)
+        datagram::bind_address(self.address, self.source)
     }
 
     /// Returns the address that the kernel would ask from; connecting a datagram socket sends nothing.

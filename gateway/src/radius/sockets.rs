@@ -4,31 +4,14 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use causeway_proto::radius::{MAX_LEN, Port};
-use nix::sys::socket::{setsockopt, sockopt};
+use causeway_proto::radius::Port;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc::{self, OwnedPermit};
-use tokio::task::JoinSet;
-use tokio::time::sleep;
 
 use super::Server;
+use super::datagram::{Arrival, Arrivals, connect};
 use super::tls::{Link, Order};
-
-/// What a socket has to say.
-pub(super) enum Arrival {
-    /// A datagram.
-    Datagram(Port, Vec<u8>),
-    /// The host refused what was sent, or there is no way to it.
-    Unreachable(Port),
-}
-
-/// So many arrivals may wait for the machine; what comes on top waits in the kernel's buffers.
-const ARRIVALS: usize = 256;
-
-/// Room for a flood of forged answers with the true one behind it.
-const RECEIVE_BUFFER: usize = 1 << 20;
 
 /// So many orders may wait for a link that makes a connection: two for each of the 256 identifiers, and copies.
 const ORDERS: usize = 1024;
@@ -74,20 +57,15 @@ impl Orders {
 pub(super) struct Sockets {
     servers: Vec<Server>,
     open: HashMap<Port, Way>,
-    readers: JoinSet<()>,
-    sender: mpsc::Sender<Arrival>,
-    receiver: mpsc::Receiver<Arrival>,
+    arrivals: Arrivals<Port>,
 }
 
 impl Sockets {
     pub(super) fn new(servers: Vec<Server>) -> Self {
-        let (sender, receiver) = mpsc::channel(ARRIVALS);
         Self {
             servers,
             open: HashMap::new(),
-            readers: JoinSet::new(),
-            sender,
-            receiver,
+            arrivals: Arrivals::new(),
         }
     }
 
@@ -120,72 +98,28 @@ impl Sockets {
             .ok_or(io::ErrorKind::NotFound)?;
         if let Some(tls) = &server.tls {
             let (sender, orders) = mpsc::channel(ORDERS);
-            let link = Link {
-                server: server.clone(),
-                tls: tls.clone(),
-                port,
-                orders,
-                arrivals: self.sender.clone(),
-            };
-            self.readers.spawn(link.run());
+            let (server, tls) = (server.clone(), tls.clone());
+            self.arrivals.spawn(|arrivals| {
+                let link = Link {
+                    server,
+                    tls,
+                    port,
+                    orders,
+                    arrivals,
+                };
+                link.run()
+            });
             let room = HashMap::new();
             Ok(Way::Tls(Orders { sender, room }))
         } else {
-            let socket = Arc::new(connect(server).await?);
-            self.readers
-                .spawn(read(socket.clone(), port, self.sender.clone()));
+            let socket = Arc::new(connect(server.endpoint(), server.source).await?);
+            self.arrivals.read(Arc::clone(&socket), port);
             Ok(Way::Udp(socket))
         }
     }
 
     /// Returns the next arrival; cancel-safe.
-    pub(super) async fn next(&mut self) -> Arrival {
-        match self.receiver.recv().await {
-            Some(arrival) => arrival,
-            // `self` holds a sender, so the channel has no end.
-            None => std::future::pending().await,
-        }
-    }
-}
-
-async fn connect(server: &Server) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(server.bind_address()).await?;
-    let sized = setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)
-        .or_else(|_| setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER));
-    if let Err(error) = sized {
-        tracing::debug!(%error, "receive buffer of a RADIUS socket");
-    }
-    socket.connect(server.endpoint()).await?;
-    Ok(socket)
-}
-
-/// Returns whether an error says that nobody at the other end will answer.
-pub(super) fn is_unreachable(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::AddrNotAvailable
-    )
-}
-
-/// Passes on what comes over one socket until the machine is gone.
-async fn read(socket: Arc<UdpSocket>, port: Port, arrivals: mpsc::Sender<Arrival>) {
-    // One octet more than a packet may have, so that a longer datagram is not taken for one that fits.
-    let mut buffer = vec![0; MAX_LEN + 1];
-    loop {
-        let arrival = match socket.recv(&mut buffer).await {
-            Ok(len) => Arrival::Datagram(port, buffer.get(..len).unwrap_or_default().to_vec()),
-            Err(error) if is_unreachable(&error) => Arrival::Unreachable(port),
-            Err(error) => {
-                tracing::debug!(%error, "RADIUS socket");
-                sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        if arrivals.send(arrival).await.is_err() {
-            return;
-        }
+    pub(super) async fn next(&mut self) -> Arrival<Port> {
+        self.arrivals.next().await
     }
 }

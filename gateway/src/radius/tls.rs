@@ -25,7 +25,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::Server;
-use super::sockets::Arrival;
+use super::datagram::Arrival;
 use flight::{Added, Flight};
 
 /// How long a connection may take to be made, and a write to be taken.
@@ -142,7 +142,7 @@ pub(super) struct Link {
     pub(super) tls: Tls,
     pub(super) port: Port,
     pub(super) orders: mpsc::Receiver<Order>,
-    pub(super) arrivals: mpsc::Sender<Arrival>,
+    pub(super) arrivals: mpsc::Sender<Arrival<Port>>,
 }
 
 impl Link {

@@ -15,8 +15,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 
 use super::Config;
+use super::datagram::{Arrival, is_unreachable};
 use super::meters::Meters;
-use super::sockets::{Arrival, Sockets, is_unreachable};
+use super::sockets::Sockets;
 
 mod events;
 

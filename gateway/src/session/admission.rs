@@ -13,6 +13,7 @@ use causeway_proto::aaa::{
 };
 use causeway_proto::activity::Activity;
 use causeway_proto::ip::filter::Filter;
+use causeway_proto::radius::accounting::Authentic;
 use ipnet::Ipv4Net;
 use ring::rand::{SecureRandom, SystemRandom};
 use tracing::{debug, info, warn};
@@ -25,6 +26,13 @@ use super::pool::{Lease, LeaseError, Pools};
 use super::record::{Admitted, Session};
 use super::routes::{RouteBook, RouteError};
 use super::table::{SessionGuard, SessionTable, TableError};
+
+mod resume;
+mod terms;
+mod vouch;
+
+use terms::{filter, first_two, is_absurd, limits, mtu};
+pub use vouch::{Said, Terms, Vouched};
 
 /// What every grant is made of unless the authenticator says otherwise.
 #[derive(Clone, Debug)]
@@ -236,8 +244,8 @@ impl Admission {
                     Ok(grant) => {
                         let address = grant.network.address;
                         let accounting = self.table.accounting();
-                        let account =
-                            accounting.account(&applicant, &authorization, method, address);
+                        let how = (Some(method), Authentic::Radius);
+                        let account = accounting.account(&applicant, &authorization, how, address);
                         if let Some(account) = account {
                             seat.guard.set_account(account);
                         }
@@ -255,12 +263,8 @@ impl Admission {
                 outcome.refusal.unwrap_or(RefuseReason::NoAnswer),
             )),
         };
-        count(
-            applicant.tunnel.as_str(),
-            method.as_str(),
-            &decision,
-            elapsed,
-        );
+        let end = End::of(&decision);
+        count(applicant.tunnel.as_str(), method.as_str(), end, elapsed);
         match &decision {
             Decision::Admit(grant) => {
                 info!(event = "auth_result", user.name = %grant.user.display(), method = method.as_str(),
@@ -283,11 +287,28 @@ impl Admission {
         let settings = self.settings.load();
         let filter = filter(&settings, authorization)?;
         let lease = self.lease(&settings, authorization)?;
-        let gateway = lease.gateway();
         let limits = limits(&settings, authorization)?;
+        let network = self.seat(seat, authorization, (filter, lease, limits))?;
+        Ok(Grant {
+            user: authorization.user.clone(),
+            proof: authorization.proof.clone(),
+            keys: authorization.keys.clone(),
+            network,
+            limits,
+        })
+    }
+
+    /// Gives the client its place in the table and in the network.
+    fn seat(
+        &self,
+        seat: &mut Seat,
+        authorization: &Authorization,
+        (filter, lease, limits): (Option<Arc<Filter>>, Lease, Limits),
+    ) -> Result<NetworkConfig, Refusal> {
+        let settings = self.settings.load();
         let network = NetworkConfig {
             address: lease.address(),
-            gateway,
+            gateway: lease.gateway(),
             dns: first_two(&authorization.dns, &settings.dns),
             wins: first_two(&authorization.wins, &settings.wins),
             mtu: mtu(&settings, authorization)?,
@@ -304,19 +325,13 @@ impl Admission {
                 Refusal::new(RefuseReason::Busy)
             }
         })?;
-        seat.user = user.clone();
+        seat.user = user;
         seat.network = Some(network.clone());
         seat.guard.update(|facts| {
             facts.filter = filter.as_ref().map(|filter| filter.name().to_owned());
         });
         seat.filter = filter;
-        Ok(Grant {
-            user,
-            proof: authorization.proof.clone(),
-            keys: authorization.keys.clone(),
-            network,
-            limits,
-        })
+        Ok(network)
     }
 
     /// Gives the client the networks behind it that the authenticator names.
@@ -403,13 +418,32 @@ impl Admission {
     }
 }
 
+/// What a step of a log-in came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum End {
+    Accepted,
+    /// It goes on.
+    Open,
+    Refused(RefuseReason),
+}
+
+impl End {
+    const fn of(decision: &Decision) -> Self {
+        match decision {
+            Decision::Admit(_) => Self::Accepted,
+            Decision::Challenge(_) => Self::Open,
+            Decision::Refuse(refusal) => Self::Refused(refusal.reason),
+        }
+    }
+}
+
 /// Counts what a log-in came to; a challenge is not its end.
-fn count(protocol: &'static str, method: &'static str, decision: &Decision, elapsed: Duration) {
-    let outcome = match decision {
-        Decision::Admit(_) => "accept",
-        Decision::Challenge(_) => return,
-        Decision::Refuse(refusal) => {
-            let reason = refusal.reason.as_str();
+fn count(protocol: &'static str, method: &'static str, end: End, elapsed: Duration) {
+    let outcome = match end {
+        End::Accepted => "accept",
+        End::Open => return,
+        End::Refused(reason) => {
+            let reason = reason.as_str();
             metrics::counter!("causeway_session_setup_failures_total",
                 "protocol" => protocol, "stage" => "auth", "reason" => reason)
             .increment(1);
@@ -418,75 +452,6 @@ fn count(protocol: &'static str, method: &'static str, decision: &Decision, elap
     };
     metrics::counter!("causeway_auth_total", "protocol" => protocol, "method" => method, "outcome" => outcome).increment(1);
     metrics::histogram!("causeway_auth_seconds", "protocol" => protocol, "method" => method, "outcome" => outcome).record(elapsed);
-}
-
-/// The filter that the authenticator names. One that is not there lets nobody in: without it the session would reach more
-/// than it was allowed.
-fn filter(
-    settings: &Settings,
-    authorization: &Authorization,
-) -> Result<Option<Arc<Filter>>, Refusal> {
-    let Some(name) = &authorization.filter else {
-        return Ok(None);
-    };
-    let Some(filter) = settings.filters.get(name) else {
-        info!(
-            filter = name,
-            "the user's filter (Filter-Id) is not configured; add [filters.NAME] or change the policy"
-        );
-        return Err(Refusal::new(RefuseReason::BadAuthorization));
-    };
-    Ok(Some(Arc::clone(filter)))
-}
-
-/// Returns whether an address can belong to no client (RELIABILITY: absurd but valid answers).
-fn is_absurd(address: Ipv4Addr) -> bool {
-    address.is_unspecified()
-        || address.is_loopback()
-        || address.is_multicast()
-        || address.is_broadcast()
-        || address.is_link_local()
-}
-
-/// The first two of what the authenticator said, else of what the configuration says.
-fn first_two(said: &[Ipv4Addr], configured: &[Ipv4Addr]) -> Vec<Ipv4Addr> {
-    let chosen = if said.is_empty() { configured } else { said };
-    chosen.iter().copied().take(2).collect()
-}
-
-/// The limits of a session: the authenticator's, within reason.
-fn limits(settings: &Settings, authorization: &Authorization) -> Result<Limits, Refusal> {
-    if authorization
-        .session_timeout
-        .is_some_and(|timeout| timeout.is_zero())
-    {
-        info!("Session-Timeout is zero: the server allows no time at all");
-        return Err(Refusal::new(RefuseReason::BadAuthorization));
-    }
-    let session_timeout = authorization
-        .session_timeout
-        .map(|timeout| timeout.min(settings.max_session_timeout))
-        .or(settings.limits.session_timeout);
-    let idle_timeout = authorization
-        .idle_timeout
-        .filter(|timeout| !timeout.is_zero())
-        .or(settings.limits.idle_timeout);
-    Ok(Limits {
-        session_timeout,
-        idle_timeout,
-    })
-}
-
-/// The tunnel MTU: the smaller of ours and `Framed-MTU`, which may not be below what IPv4 demands of every link.
-fn mtu(settings: &Settings, authorization: &Authorization) -> Result<u16, Refusal> {
-    match authorization.mtu {
-        Some(mtu) if mtu < 576 => {
-            info!(mtu, "Framed-MTU is below 576");
-            Err(Refusal::new(RefuseReason::BadAuthorization))
-        }
-        Some(mtu) => Ok(mtu.min(settings.mtu)),
-        None => Ok(settings.mtu),
-    }
 }
 
 #[cfg(test)]

@@ -51,16 +51,14 @@ fn door(settings: Settings) -> Arc<Admission> {
 
 fn applicant() -> Applicant {
     Applicant {
-        tunnel: TunnelKind::Sstp,
-        remote: "192.0.2.1:5000".parse().unwrap(),
-        local: "192.0.2.2:443".parse().unwrap(),
-        session: "1".into(),
         nas_port: 1,
-        correlation: None,
-        ras_client_version: None,
-        ras_client_name: None,
-        connect_info: None,
         mtu: 1400,
+        ..Applicant::new(
+            TunnelKind::Sstp,
+            "192.0.2.1:5000".parse().unwrap(),
+            "192.0.2.2:443".parse().unwrap(),
+            "1".into(),
+        )
     }
 }
 

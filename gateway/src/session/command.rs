@@ -20,6 +20,12 @@ pub enum SessionCommand {
 pub struct Commands(mpsc::Receiver<SessionCommand>);
 
 impl Commands {
+    /// Returns an end where no order comes in.
+    #[must_use]
+    pub fn closed() -> Self {
+        channel().1
+    }
+
     /// Waits for the next order; `None` when the session is no longer in the table.
     ///
     /// Safe in `select!`: an order that has not been returned is not lost.

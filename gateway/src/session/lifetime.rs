@@ -53,12 +53,14 @@ pub async fn run(table: Arc<SessionTable>, mut changes: Changes, clock_ms: impl 
                 id,
                 change,
                 activity,
-            }) => schedule.change(now, clock_ms(), (id, change, activity)),
+                ending,
+            }) => schedule.change(now, clock_ms(), (id, change, activity, ending)),
             Some(Change::Up {
                 id,
                 limits,
                 activity,
-            }) => schedule.arm(now, clock_ms(), (id, limits, activity)),
+                ending,
+            }) => schedule.arm(now, clock_ms(), (id, limits, activity, ending)),
         }
     }
 }
@@ -77,6 +79,8 @@ struct Watch {
     activity: Arc<Activity>,
     /// The packet path's clock when the session came up: idle time begins here, not at that clock's zero.
     began_ms: u64,
+    /// The cause when `ends_at` has come.
+    ending: TerminateCause,
 }
 
 impl Schedule {
@@ -84,7 +88,7 @@ impl Schedule {
         &mut self,
         now: Instant,
         now_ms: u64,
-        (id, limits, activity): (SessionId, Limits, Arc<Activity>),
+        (id, limits, activity, ending): (SessionId, Limits, Arc<Activity>, TerminateCause),
     ) {
         let limit = |timeout: Option<Duration>| timeout.filter(|timeout| !timeout.is_zero());
         let watch = Watch {
@@ -92,6 +96,7 @@ impl Schedule {
             idle_timeout: limit(limits.idle_timeout),
             activity,
             began_ms: now_ms,
+            ending,
         };
         self.rearm(now, now_ms, id, watch);
     }
@@ -101,13 +106,14 @@ impl Schedule {
         &mut self,
         now: Instant,
         now_ms: u64,
-        (id, change, activity): (SessionId, LimitChange, Arc<Activity>),
+        (id, change, activity, ending): (SessionId, LimitChange, Arc<Activity>, TerminateCause),
     ) {
         let mut watch = self.watched.remove(&id).unwrap_or(Watch {
             ends_at: None,
             idle_timeout: None,
             activity,
             began_ms: now_ms,
+            ending,
         });
         if let Some(timeout) = change.session_timeout {
             watch.ends_at = now.checked_add(timeout);
@@ -136,7 +142,7 @@ impl Schedule {
                 continue;
             };
             if watch.ends_at.is_some_and(|at| at <= now) {
-                ended.push((id, TerminateCause::SessionTimeout));
+                ended.push((id, watch.ending));
             } else if watch.idle_left(now_ms).is_some_and(|left| left.is_zero()) {
                 ended.push((id, TerminateCause::IdleTimeout));
             } else {
@@ -180,7 +186,16 @@ mod tests {
             session_timeout: Some(Duration::from_secs(session)),
             idle_timeout: Some(Duration::from_secs(idle)),
         };
-        schedule.arm(start, 5_000, (ID, limits, Arc::clone(&activity)));
+        schedule.arm(
+            start,
+            5_000,
+            (
+                ID,
+                limits,
+                Arc::clone(&activity),
+                TerminateCause::SessionTimeout,
+            ),
+        );
         (schedule, start, activity)
     }
 
@@ -235,7 +250,16 @@ mod tests {
             idle_timeout: Option::map(idle, Duration::from_secs),
         };
         let give = |schedule: &mut Schedule, change| {
-            schedule.change(now, ms, (ID, change, Arc::clone(&activity)));
+            schedule.change(
+                now,
+                ms,
+                (
+                    ID,
+                    change,
+                    Arc::clone(&activity),
+                    TerminateCause::SessionTimeout,
+                ),
+            );
         };
         give(&mut schedule, change(Some(100), None));
         assert_eq!(schedule.next(), Some(at(start, 150).0));

@@ -1,6 +1,6 @@
 //! Sessions from the log-in to the end: who is there, with which address, and for how long.
 //!
-//! [`pool`] hands out inner addresses, [`table`] knows every session, [`lifetime`] ends those whose time is up, and
+//! [`pool`] hands out inner addresses, [`peers`] knows the devices that need no log-in for a while, [`table`] knows every session, [`lifetime`] ends those whose time is up, and
 //! [`command`] carries the order to end to the driver. A driver holds a [`SessionGuard`]; dropping it is the only way
 //! in which a session ends, so nothing that a session held can be forgotten.
 //!
@@ -9,6 +9,7 @@
 pub mod admission;
 pub mod command;
 pub mod lifetime;
+pub mod peers;
 pub mod pool;
 mod record;
 pub mod routes;
@@ -19,6 +20,8 @@ pub mod table;
 pub const MAX_SESSION_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
 
 pub use command::{Commands, SessionCommand};
-pub use pool::{AddressPool, Lease, LeaseError, PoolConfig, PoolConfigError, PoolUsage, Pools};
+pub use pool::{
+    AddressPool, Lease, LeaseError, Pin, PoolConfig, PoolConfigError, PoolUsage, Pools,
+};
 pub use record::{Admitted, Facts, LimitChange, Session, SessionView, State};
 pub use table::{Changes, SessionGuard, SessionTable, TableError, TableLimits};

@@ -18,11 +18,13 @@ pub enum State {
     Authenticating,
     /// Packets flow.
     Up,
+    /// Nothing is heard of the client, whose session goes on.
+    Unreachable,
 }
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 2] = [Self::Authenticating, Self::Up];
+    pub const ALL: [Self; 3] = [Self::Authenticating, Self::Up, Self::Unreachable];
 
     /// Returns the word for the command line and the metric label `state`.
     #[must_use]
@@ -30,6 +32,16 @@ impl State {
         match self {
             Self::Authenticating => "authenticating",
             Self::Up => "up",
+            Self::Unreachable => "unreachable",
+        }
+    }
+
+    /// Returns whether the session has begun.
+    #[must_use]
+    pub const fn is_live(self) -> bool {
+        match self {
+            Self::Authenticating => false,
+            Self::Up | Self::Unreachable => true,
         }
     }
 }
@@ -94,6 +106,12 @@ pub struct Facts {
     pub filter: Option<String>,
     /// The networks behind the client.
     pub networks: Vec<String>,
+    /// The name of the enrolled device.
+    pub device: Option<String>,
+    /// How often the client's outer address has changed.
+    pub roams: u64,
+    /// When it changed last.
+    pub roamed: Option<SystemTime>,
 }
 
 /// A session as the command line shows it.

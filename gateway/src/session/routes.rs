@@ -75,7 +75,7 @@ pub struct RouteBook {
 
 /// What is never behind a client: this network, loopback, link-local, multicast and reserved addresses.
 const NOWHERE: [(Ipv4Addr, u8); 4] = [
-    (Ipv4Addr::new(0, 0, 0, 0), 8),
+    (Ipv4Addr::UNSPECIFIED, 8),
     (Ipv4Addr::new(127, 0, 0, 0), 8),
     (Ipv4Addr::new(169, 254, 0, 0), 16),
     (Ipv4Addr::new(224, 0, 0, 0), 3),

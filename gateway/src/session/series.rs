@@ -18,6 +18,7 @@ pub(super) struct Series {
 struct Tunnel {
     authenticating: Gauge,
     up: Gauge,
+    unreachable: Gauge,
     limit: Gauge,
     starts: Counter,
     /// In the order of [`TerminateCause::ALL`].
@@ -58,6 +59,13 @@ impl Series {
         tunnel.starts.increment(1);
     }
 
+    /// A session that has begun is in another state.
+    pub(super) fn moved(&self, tunnel: TunnelKind, from: State, to: State) {
+        let tunnel = self.of(tunnel);
+        tunnel.gauge(from).decrement(1.0);
+        tunnel.gauge(to).increment(1.0);
+    }
+
     pub(super) fn left(
         &self,
         tunnel: TunnelKind,
@@ -66,14 +74,11 @@ impl Series {
         lasted: Duration,
     ) {
         let tunnel = self.of(tunnel);
-        match state {
-            State::Authenticating => tunnel.authenticating.decrement(1.0),
-            State::Up => {
-                tunnel.up.decrement(1.0);
-                tunnel.duration.record(lasted.as_secs_f64());
-                for (_, counter) in tunnel.ends.iter().filter(|(of, _)| *of == cause) {
-                    counter.increment(1);
-                }
+        tunnel.gauge(state).decrement(1.0);
+        if state.is_live() {
+            tunnel.duration.record(lasted.as_secs_f64());
+            for (_, counter) in tunnel.ends.iter().filter(|(of, _)| *of == cause) {
+                counter.increment(1);
             }
         }
     }
@@ -107,12 +112,21 @@ impl Tunnel {
         Self {
             authenticating: sessions(State::Authenticating),
             up: sessions(State::Up),
+            unreachable: sessions(State::Unreachable),
             limit: metrics::gauge!("causeway_session_limit", "protocol" => protocol),
             starts: metrics::counter!("causeway_session_starts_total", "protocol" => protocol),
             ends: ends.into(),
             duration: metrics::histogram!(
                 "causeway_session_duration_seconds", "protocol" => protocol
             ),
+        }
+    }
+
+    const fn gauge(&self, state: State) -> &Gauge {
+        match state {
+            State::Authenticating => &self.authenticating,
+            State::Up => &self.up,
+            State::Unreachable => &self.unreachable,
         }
     }
 }

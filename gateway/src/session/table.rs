@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use causeway_proto::aaa::{Identity, Limits};
+use causeway_proto::aaa::{Identity, Limits, TunnelKind};
 use causeway_proto::activity::Activity;
 use causeway_proto::terminate::TerminateCause;
 use thiserror::Error;
@@ -20,10 +20,11 @@ use crate::accounting::{Account, Accounting, Opened};
 use crate::ids::SessionId;
 
 use super::command::{self, Commands, Orders, SessionCommand};
-use super::pool::Lease;
 use super::record::{Admitted, Facts, LimitChange, Session, SessionView, State};
-use super::routes::RouteLease;
 use super::series::Series;
+pub use guard::SessionGuard;
+
+mod guard;
 
 /// How many sessions there may be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -57,11 +58,14 @@ pub(super) enum Change {
         id: SessionId,
         limits: Limits,
         activity: Arc<Activity>,
+        /// What it is when its time is up.
+        ending: TerminateCause,
     },
     Limits {
         id: SessionId,
         change: LimitChange,
         activity: Arc<Activity>,
+        ending: TerminateCause,
     },
     Ended(SessionId),
 }
@@ -89,6 +93,7 @@ struct Books {
     by_user: HashMap<Vec<u8>, HashSet<SessionId>>,
     admitted: usize,
     up: usize,
+    unreachable: usize,
 }
 
 #[derive(Debug)]
@@ -131,6 +136,7 @@ impl SessionTable {
             by_user: HashMap::new(),
             admitted: 0,
             up: 0,
+            unreachable: 0,
         };
         let table = Self {
             books: Mutex::new(books),
@@ -208,15 +214,17 @@ impl SessionTable {
     /// Gives a session that is up other limits; false when there is none of that id.
     pub fn change_limits(&self, id: SessionId, change: LimitChange) -> bool {
         let books = self.books();
-        let Some(row) = books.sessions.get(&id).filter(|row| row.state == State::Up) else {
+        let Some(row) = books.sessions.get(&id).filter(|row| row.state.is_live()) else {
             return false;
         };
         let activity = Arc::clone(&row.session.activity);
+        let ending = ending(row.session.protocol);
         // Told while the books are held, so that it comes ahead of the session's end.
         self.tell(Change::Limits {
             id,
             change,
             activity,
+            ending,
         });
         true
     }
@@ -267,8 +275,15 @@ impl SessionTable {
         let books = self.books();
         match state {
             State::Up => books.up,
-            State::Authenticating => books.sessions.len() - books.up,
+            State::Unreachable => books.unreachable,
+            State::Authenticating => books.sessions.len() - books.live(),
         }
+    }
+
+    /// Returns how many sessions have begun and not ended, whether their clients are reachable or not.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.books().live()
     }
 
     /// Returns whether a new log-in would be let in as far as the number of sessions goes.
@@ -307,24 +322,50 @@ impl SessionTable {
         let Some(row) = books.sessions.get_mut(&id) else {
             return;
         };
-        let (State::Authenticating, Some(place)) = (row.state, &row.place) else {
+        let protocol = row.session.protocol;
+        match (row.state, &row.place) {
+            (State::Authenticating, Some(place)) => {
+                row.state = State::Up;
+                row.opened = row
+                    .account
+                    .as_ref()
+                    .and_then(|account| self.accounting.open(account, &row.session.activity));
+                let change = Change::Up {
+                    id,
+                    limits: place.limits,
+                    activity: Arc::clone(&row.session.activity),
+                    ending: ending(protocol),
+                };
+                books.up += 1;
+                drop(books);
+                self.series.came_up(protocol);
+                self.tell(change);
+            }
+            (State::Unreachable, _) => {
+                row.state = State::Up;
+                books.up += 1;
+                books.unreachable -= 1;
+                drop(books);
+                self.series.moved(protocol, State::Unreachable, State::Up);
+            }
+            (State::Authenticating, None) | (State::Up, _) => {}
+        }
+    }
+
+    fn set_unreachable(&self, id: SessionId) {
+        let mut books = self.books();
+        let Some(row) = books.sessions.get_mut(&id) else {
             return;
         };
-        row.state = State::Up;
-        row.opened = row
-            .account
-            .as_ref()
-            .and_then(|account| self.accounting.open(account, &row.session.activity));
+        if row.state != State::Up {
+            return;
+        }
+        row.state = State::Unreachable;
         let protocol = row.session.protocol;
-        let change = Change::Up {
-            id,
-            limits: place.limits,
-            activity: Arc::clone(&row.session.activity),
-        };
-        books.up += 1;
+        books.up -= 1;
+        books.unreachable += 1;
         drop(books);
-        self.series.came_up(protocol);
-        self.tell(change);
+        self.series.moved(protocol, State::Up, State::Unreachable);
     }
 
     fn remove(&self, id: SessionId, cause: TerminateCause) {
@@ -343,8 +384,10 @@ impl SessionTable {
                 }
             }
         }
-        if row.state == State::Up {
-            books.up -= 1;
+        match row.state {
+            State::Up => books.up -= 1,
+            State::Unreachable => books.unreachable -= 1,
+            State::Authenticating => {}
         }
         drop(books);
         if let Some(opened) = row.opened.take() {
@@ -353,7 +396,7 @@ impl SessionTable {
         let lasted = row.started.elapsed();
         self.series
             .left(row.session.protocol, row.state, cause, lasted);
-        if row.state == State::Up {
+        if row.state.is_live() {
             self.tell(Change::Ended(id));
         }
     }
@@ -370,6 +413,10 @@ impl SessionTable {
 }
 
 impl Books {
+    const fn live(&self) -> usize {
+        self.up + self.unreachable
+    }
+
     fn check_pending(&self) -> Result<(), TableError> {
         let pending = self.sessions.len() - self.admitted;
         let full = pending >= self.limits.pending || self.admitted >= self.limits.sessions;
@@ -396,92 +443,11 @@ impl Row {
     }
 }
 
-/// A session's place in the table; dropping it ends the session and gives everything back.
-#[derive(Debug)]
-#[must_use]
-pub struct SessionGuard {
-    table: Arc<SessionTable>,
-    id: SessionId,
-    cause: TerminateCause,
-    lease: Option<Lease>,
-    routes: Option<RouteLease>,
-}
-
-impl SessionGuard {
-    /// Gives the session its place and its address; a second call changes nothing.
-    ///
-    /// # Errors
-    ///
-    /// When there are as many sessions, or sessions of this user, as there may be. The address goes back.
-    pub fn admit(&mut self, admitted: Admitted) -> Result<(), TableError> {
-        if self.lease.is_some() {
-            return Ok(());
-        }
-        self.table.admit(self.id, &admitted)?;
-        self.lease = Some(admitted.lease);
-        Ok(())
-    }
-
-    /// Says what its records have in common; without, the session is not reported.
-    pub fn set_account(&self, account: Account) {
-        if let Some(row) = self.table.books().sessions.get_mut(&self.id) {
-            row.account = Some(account);
-        }
-    }
-
-    /// Keeps the networks behind the client for as long as the session has its address.
-    pub fn set_routes(&mut self, routes: RouteLease) {
-        self.routes = Some(routes);
-    }
-
-    /// Says that packets flow, from when on the session's time runs; without effect before [`Self::admit`].
-    pub fn set_up(&self) {
-        self.table.set_up(self.id);
-    }
-
-    /// Adds to what is known of the session.
-    pub fn update(&self, change: impl FnOnce(&mut Facts)) {
-        if let Some(row) = self.table.books().sessions.get_mut(&self.id) {
-            change(&mut row.facts);
-        }
-    }
-
-    /// Says why the session will have ended when the guard is dropped; unless said, the peer was lost.
-    pub fn set_cause(&mut self, cause: TerminateCause) {
-        self.cause = cause;
-    }
-
-    /// Returns the cause that was said last.
-    #[must_use]
-    pub const fn cause(&self) -> TerminateCause {
-        self.cause
-    }
-
-    /// Returns the session's name.
-    #[must_use]
-    pub const fn id(&self) -> SessionId {
-        self.id
-    }
-
-    /// Returns the session's address, once it is admitted.
-    #[must_use]
-    pub fn address(&self) -> Option<Ipv4Addr> {
-        self.lease.as_ref().map(Lease::address)
-    }
-
-    /// Returns the session as the command line would show it, for the line that the log gets at its end.
-    #[must_use]
-    pub fn view(&self) -> Option<SessionView> {
-        self.table.find(self.id)
-    }
-}
-
-impl Drop for SessionGuard {
-    /// The table first: an address is in no row any more when the pool gives it to somebody else.
-    fn drop(&mut self) {
-        self.table.remove(self.id, self.cause);
-        drop(self.routes.take());
-        drop(self.lease.take());
+/// What the end of a session's time is: a device's is that of its log-in.
+const fn ending(protocol: TunnelKind) -> TerminateCause {
+    match protocol {
+        TunnelKind::Sstp | TunnelKind::Ikev2 => TerminateCause::SessionTimeout,
+        TunnelKind::Mobility => TerminateCause::AuthenticationExpired,
     }
 }
 

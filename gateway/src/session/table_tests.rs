@@ -1,5 +1,6 @@
 use super::*;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use causeway_proto::aaa::TunnelKind;
@@ -160,4 +161,65 @@ async fn a_session_is_told_when_its_time_is_up() {
     assert_eq!(commands.next().await, None);
     drop(table);
     task.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_unreachable_session_goes_on_and_comes_back() {
+    let (pool, (table, changes)) = (pool(), table(10, 1, 10));
+    let task = tokio::spawn(lifetime::run(Arc::clone(&table), changes, || 0));
+    let device = Session {
+        protocol: TunnelKind::Mobility,
+        ..session(1, "a")
+    };
+    let counts = || State::ALL.map(|state| table.count(state));
+    let (mut guard, mut commands) = table.register(device).unwrap();
+    // Nothing is kept of who has not come in.
+    guard.set_unreachable();
+    assert_eq!(counts(), [1, 0, 0]);
+    let limits = Limits {
+        session_timeout: Some(Duration::from_millis(20)),
+        idle_timeout: None,
+    };
+    guard.admit(admitted(&pool, "a", limits)).unwrap();
+    guard.set_up();
+    guard.set_unreachable();
+    guard.set_unreachable();
+    assert_eq!((counts(), table.live()), ([0, 0, 1], 1));
+    assert_eq!(guard.view().unwrap().state, State::Unreachable);
+    assert_eq!(guard.view().unwrap().address, guard.address());
+    // It still counts as the one session of its user, and its limits can be changed.
+    let (mut second, _orders) = table.register(session(2, "a")).unwrap();
+    assert_eq!(
+        second.admit(admitted(&pool, "a", limits)),
+        Err(TableError::TooManyForUser)
+    );
+    assert!(table.change_limits(guard.id(), LimitChange::default()));
+    guard.set_up();
+    assert_eq!((counts(), table.live()), ([1, 1, 0], 1));
+    // The time runs from the first time that it was up; its end is that of the log-in.
+    guard.set_unreachable();
+    let order = commands.next().await;
+    let expired = TerminateCause::AuthenticationExpired;
+    assert_eq!(order, Some(SessionCommand::Terminate(expired)));
+    drop((guard, second));
+    assert_eq!((counts(), table.live()), ([0, 0, 0], 0));
+    drop(table);
+    task.await.unwrap();
+}
+
+#[test]
+fn a_client_that_is_somewhere_else_is_shown_there() {
+    let (table, _changes) = table(10, 1, 10);
+    let (guard, _commands) = table.register(session(1, "a")).unwrap();
+    let place = |text: &str| text.parse::<SocketAddr>().unwrap();
+    guard.set_remote(place("192.0.2.1:7"));
+    let view = guard.view().unwrap();
+    assert_eq!(view.remote, place("192.0.2.1:7"));
+    assert_eq!((view.facts.roams, view.facts.roamed), (0, None));
+    guard.roamed(place("192.0.2.2:8"));
+    guard.roamed(place("[2001:db8::1]:9"));
+    let view = guard.view().unwrap();
+    assert_eq!(view.remote, place("[2001:db8::1]:9"));
+    assert_eq!(view.facts.roams, 2);
+    assert!(view.facts.roamed.is_some_and(|at| at >= view.since));
 }

@@ -1,7 +1,7 @@
 //! The desk that answers administrators: what the control socket asks, and what signals ask.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::AtomicU8;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use causeway_proto::aaa::{AuthMethod, Identity};
@@ -14,19 +14,25 @@ use super::translate;
 use crate::auth::{AuthHealth, Authenticator};
 use crate::config::{self, Base, Config};
 use crate::control::protocol::{
-    CertificateStatus, Drain, Pool, RadiusServer, Reloaded, Request, Response, Session,
-    SessionCounts, Status, Target, rfc3339,
+    CertificateStatus, Pool, RadiusServer, Reloaded, Request, Response, Session, SessionCounts,
+    Status, Target, rfc3339,
 };
 use crate::control::server::Asked;
 use crate::front::Door;
 use crate::front::tls::Certificates;
 use crate::ids::SessionId;
-use crate::observe::health::{Component, Health, Status as Part};
+use crate::observe::health::Health;
 use crate::observe::metrics;
 use crate::session::admission::Admission;
 use crate::session::pool::Pools;
 use crate::session::{SessionCommand, SessionTable, SessionView, State};
 use crate::tunnel::sstp::Driver;
+
+mod devices;
+mod drain;
+
+pub(super) use devices::Devices;
+use drain::DrainState;
 
 /// What the desk has to know of the configuration.
 #[derive(Clone, Debug)]
@@ -58,15 +64,6 @@ impl Plan {
     }
 }
 
-/// How far a drain has come.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum DrainState {
-    Serving = 0,
-    Notice = 1,
-    Disconnecting = 2,
-    Drained = 3,
-}
-
 /// The desk.
 #[derive(Debug)]
 pub struct Desk {
@@ -81,6 +78,8 @@ pub struct Desk {
     door: Arc<Door>,
     admission: Arc<Admission>,
     driver: Arc<Driver>,
+    /// Nothing when the Mobility tunnel is off.
+    devices: OnceLock<Devices>,
     drain: AtomicU8,
     /// The number of the drain that runs; a cancelled one sees that it is no longer the one.
     drains: watch::Sender<u64>,
@@ -117,10 +116,18 @@ impl Desk {
             door,
             admission,
             driver,
+            devices: OnceLock::new(),
             drain: AtomicU8::new(DrainState::Serving as u8),
             drains: watch::Sender::new(0),
             drained: watch::Sender::new(false),
         })
+    }
+
+    /// Says who knows the enrolled devices; only once.
+    pub(super) fn set_devices(&self, devices: Devices) {
+        if self.devices.set(devices).is_err() {
+            debug_assert!(false, "the devices were set twice");
+        }
     }
 
     /// Says from which file a reload reads.
@@ -132,12 +139,34 @@ impl Desk {
     pub async fn answer(self: Arc<Self>, mut questions: mpsc::Receiver<Asked>) {
         while let Some((request, reply)) = questions.recv().await {
             let response = self.respond(request);
-            // A command that was interrupted does not wait for its answer.
-            drop(reply.send(response));
+            match self.devices.get() {
+                Some(devices) if response.is_to_last() => {
+                    let devices = devices.clone();
+                    tokio::spawn(async move {
+                        drop(reply.send(devices.settled(response).await));
+                    });
+                }
+                // A command that was interrupted does not wait for its answer.
+                Some(_) | None => drop(reply.send(response)),
+            }
         }
     }
 
-    fn respond(self: &Arc<Self>, request: Request) -> Response {
+    /// Answers what is asked about devices.
+    fn about_devices(&self, answer: impl FnOnce(&Devices, &SessionTable) -> Response) -> Response {
+        self.devices.get().map_or_else(
+            || {
+                failed(
+                    "E0701",
+                    "the Mobility tunnel is off: `mobility.private_key` turns it on".to_owned(),
+                )
+            },
+            |devices| answer(devices, &self.table),
+        )
+    }
+
+    /// Answers one request; what it changes about devices may not be on disk yet.
+    pub fn respond(self: &Arc<Self>, request: Request) -> Response {
         match request {
             Request::Status => Response::Status(Box::new(self.status())),
             Request::Sessions { protocol, user } => Response::Sessions {
@@ -172,6 +201,21 @@ impl Desk {
                 dry_run,
             } => self.disconnect(&target, reason.as_deref(), dry_run),
             Request::Reload => self.reload(),
+            Request::Devices { user } => {
+                self.about_devices(|devices, table| devices.list(user.as_deref(), table))
+            }
+            Request::Device { what } => {
+                self.about_devices(|devices, table| devices.show(&what, table))
+            }
+            Request::DeviceProfile { what } => {
+                self.about_devices(|devices, table| devices.profile(&what, table))
+            }
+            Request::DeviceAdd(new) => {
+                self.about_devices(|devices, table| devices.add(&new, table))
+            }
+            Request::DeviceRevoke { what, dry_run } => {
+                self.about_devices(|devices, table| devices.revoke(&what, dry_run, table))
+            }
             Request::Drain {
                 notice_seconds,
                 over_seconds,
@@ -212,6 +256,7 @@ impl Desk {
             uptime_seconds: self.started.elapsed().as_secs(),
             sessions: SessionCounts {
                 up: self.table.count(State::Up),
+                unreachable: self.table.count(State::Unreachable),
                 authenticating: self.table.count(State::Authenticating),
                 limit: plan.limit,
             },
@@ -366,6 +411,9 @@ impl Desk {
         if old.filters != new.filters {
             report.new_sessions.push("filters".to_owned());
         }
+        if let (Some(devices), Some(mobility)) = (self.devices.get(), &new.mobility) {
+            devices.change(new, mobility);
+        }
         self.admission.set_settings(translate::admission(new));
         for (name, same) in [
             ("gateway", old.gateway == new.gateway),
@@ -373,6 +421,7 @@ impl Desk {
             ("pools", old.pools == new.pools),
             ("network.tun", old.network.tun == new.network.tun),
             ("sstp.listen", old.sstp.listen == new.sstp.listen),
+            ("mobility", old.mobility == new.mobility),
             ("users", old.users == new.users),
             ("radius", old.radius == new.radius),
             ("health", old.health == new.health),
@@ -388,133 +437,6 @@ impl Desk {
             file,
             ..Plan::of(new)
         };
-    }
-
-    /// Begins to drain; a second call while one runs changes nothing.
-    pub fn begin_drain(self: &Arc<Self>, notice: Duration, over: Duration) {
-        if self.drain_state() != DrainState::Serving {
-            return;
-        }
-        self.enter(DrainState::Notice);
-        self.health
-            .set(Component::Drain, Part::Down("draining".to_owned()));
-        let mut number = 0;
-        self.drains.send_modify(|current| {
-            *current += 1;
-            number = *current;
-        });
-        info!(
-            event = "drain",
-            notice_s = notice.as_secs(),
-            over_s = over.as_secs(),
-            sessions = self.table.count(State::Up),
-            "draining"
-        );
-        let desk = Arc::clone(self);
-        tokio::spawn(async move {
-            let mut current = desk.drains.subscribe();
-            let run = desk.run_drain(notice, over);
-            tokio::select! {
-                () = run => {}
-                _ = current.wait_for(|current| *current != number) => {}
-            }
-        });
-    }
-
-    async fn run_drain(&self, notice: Duration, over: Duration) {
-        tokio::time::sleep(notice).await;
-        self.door.close();
-        self.admission.set_draining(true);
-        self.enter(DrainState::Disconnecting);
-        let sessions = self.table.snapshot();
-        let pause = over / u32::try_from(sessions.len().max(1)).unwrap_or(u32::MAX);
-        for session in sessions {
-            self.table
-                .command(session.id, SessionCommand::Terminate(TerminateCause::Drain));
-            tokio::time::sleep(pause).await;
-        }
-        // Those that came during the notice, and those that say good-bye slowly.
-        for _ in 0..50 {
-            if self
-                .table
-                .command_all(&SessionCommand::Terminate(TerminateCause::Drain))
-                == 0
-            {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        self.enter(DrainState::Drained);
-        info!(event = "drain", "drained");
-        self.drained.send_replace(true);
-    }
-
-    fn cancel_drain(&self) {
-        self.drains.send_modify(|current| *current += 1);
-        self.enter(DrainState::Serving);
-        self.drained.send_replace(false);
-        self.door.open();
-        self.admission.set_draining(false);
-        self.health.set(Component::Drain, Part::Ok);
-        info!(event = "drain", "drain cancelled");
-    }
-
-    /// Waits until a drain has come to its end.
-    pub async fn drained(&self) {
-        let mut drained = self.drained.subscribe();
-        if drained.wait_for(|drained| *drained).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-
-    /// The configured times of a drain.
-    #[must_use]
-    pub fn drain_times(&self) -> (Duration, Duration) {
-        let plan = self.plan();
-        (plan.notice, plan.over)
-    }
-
-    fn enter(&self, state: DrainState) {
-        self.drain.store(state as u8, Ordering::Relaxed);
-        let gauge = match state {
-            DrainState::Serving => 0,
-            DrainState::Notice | DrainState::Disconnecting => 1,
-            DrainState::Drained => 2,
-        };
-        metrics::drain(
-            gauge,
-            if gauge == 1 {
-                self.table.count(State::Up)
-            } else {
-                0
-            },
-        );
-    }
-
-    fn drain_state(&self) -> DrainState {
-        match self.drain.load(Ordering::Relaxed) {
-            0 => DrainState::Serving,
-            1 => DrainState::Notice,
-            2 => DrainState::Disconnecting,
-            _ => DrainState::Drained,
-        }
-    }
-
-    fn drain_report(&self, notice: Duration, over: Duration) -> Drain {
-        let sessions = self.table.count(State::Up);
-        Drain {
-            state: match self.drain_state() {
-                DrainState::Serving => "serving",
-                DrainState::Notice => "notice",
-                DrainState::Disconnecting => "disconnecting",
-                DrainState::Drained => "drained",
-            }
-            .to_owned(),
-            sessions,
-            mfa_prompts: if self.plan().mfa { sessions } else { 0 },
-            notice_seconds: notice.as_secs(),
-            over_seconds: over.as_secs(),
-        }
     }
 
     fn plan(&self) -> std::sync::MutexGuard<'_, Plan> {

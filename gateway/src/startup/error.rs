@@ -15,6 +15,7 @@ use crate::os::nftables::NftablesError;
 use crate::os::privileges::PrivilegeError;
 use crate::os::tcp::ListenError;
 use crate::os::tun::TunError;
+use crate::session::peers::PeersError;
 
 /// Why the gateway does not start.
 #[derive(Debug, Error)]
@@ -28,6 +29,9 @@ pub enum StartupError {
     /// The user file cannot be used.
     #[error("the user file cannot be used")]
     Users(#[from] UserFileError),
+    /// The register of devices cannot be read.
+    #[error("enrolled devices cannot be read (`causeway explain {}`)", .0.code())]
+    Peers(#[from] PeersError),
     /// There is neither a RADIUS server nor a user file.
     #[error("nobody decides about log-ins: configure [[radius.servers]] or users.file")]
     NobodyDecides,
@@ -93,6 +97,7 @@ impl StartupError {
             Self::Certificate(_)
             | Self::Credential(_)
             | Self::Users(_)
+            | Self::Peers(_)
             | Self::NobodyDecides
             | Self::NoMethod => Exit::Configuration,
             Self::Tun(_)

@@ -7,12 +7,14 @@ use std::time::Instant;
 use causeway_proto::sstp::http::{ClientShape, client_shape};
 use tokio::sync::mpsc;
 
-use super::desk::{Desk, Plan};
+use super::authority::Authority;
+use super::desk::{Desk, Devices, Plan};
 use super::error::StartupError;
+use super::mobility::{House, Sockets};
 use super::{publish, translate};
-use crate::accounting::Accounting;
+use crate::accounting::{self, Accounting};
 use crate::auth::{Authenticator, RadiusAuthenticator, UserFile};
-use crate::config::{Config, Users};
+use crate::config::Config;
 use crate::control::server::Server;
 use crate::dataplane::{DataPlane, clock};
 use crate::dynauth;
@@ -23,11 +25,13 @@ use crate::observe::health::{Component, Health, Status};
 use crate::observe::metrics::{self, Metrics};
 use crate::os::netlink::{self, Router};
 use crate::os::tun::Device;
-use crate::radius::Transport;
+use crate::os::udp::Group;
+use crate::radius::{self, Transport};
 use crate::session::admission::Admission;
+use crate::session::peers::Peers;
 use crate::session::pool::{PoolConfig, Pools};
 use crate::session::routes::RouteBook;
-use crate::session::{SessionTable, State, lifetime};
+use crate::session::{SessionTable, lifetime};
 use crate::task::{self, Stop, StopHandle, Tasks};
 use crate::tunnel::sstp as driver;
 
@@ -41,10 +45,14 @@ pub struct Parts {
     pub listeners: Vec<TcpListener>,
     /// The listener of the exporter.
     pub admin: Option<TcpListener>,
+    /// The sockets of the Mobility tunnel, for each listen address; none when it is off.
+    pub mobility: Vec<Group>,
     /// The control socket.
     pub control: Option<Server>,
     /// What the front door shows; read while a key for root's eyes can be.
     pub certificates: Certificates,
+    /// Who decides about log-ins.
+    pub authority: Authority,
     /// The device.
     pub device: Device,
     /// The recorder of the metrics.
@@ -62,8 +70,12 @@ pub struct Gateway {
     pub certificates: Arc<Certificates>,
     /// The desk that answers administrators, and drains.
     pub desk: Arc<Desk>,
+    /// Its register of devices, when the Mobility tunnel is on.
+    pub peers: Option<Arc<Peers>>,
     /// Where the front door listens.
     pub addresses: Vec<SocketAddr>,
+    /// Where the Mobility tunnel does.
+    pub mobility: Vec<SocketAddr>,
     data_plane: Arc<DataPlane>,
     accounting: Accounting,
     tasks: Tasks,
@@ -91,18 +103,36 @@ impl Gateway {
             .collect();
         let certificates = Arc::new(parts.certificates);
         let device_name = parts.device.name().to_owned();
-        let data_plane = Arc::new(
-            DataPlane::start(parts.device, config.dataplane()).map_err(StartupError::DataPlane)?,
-        );
-        let authenticator = Arc::new(authenticator(config, &mut tasks)?);
+        let (sockets, listeners) = Sockets::of(parts.mobility);
+        let data_plane = DataPlane::start_with(parts.device, config.dataplane(), listeners)
+            .map_err(StartupError::DataPlane)?;
+        let data_plane = Arc::new(data_plane);
+        let Authority {
+            radius,
+            accounting: accounts,
+            dynauth,
+            users,
+            mobility,
+        } = parts.authority;
+        let authenticator = Arc::new(authenticator(config, radius, users, &mut tasks)?);
         let pools = Pools::new(config.pools.default.clone(), config.pools.others.clone());
-        let accounting = accounting(config, &mut tasks)?;
+        let accounting = accounting(accounts, &mut tasks)?;
         let (table, changes) =
             SessionTable::with_accounting(config.limits.table, accounting.clone());
         tasks.spawn(
             "session lifetimes",
             lifetime::run(Arc::clone(&table), changes, clock::coarse_ms),
         );
+        let configured = super::mobility::found(config, &sockets);
+        let mobility_addresses = sockets.addresses.clone();
+        let devices = match (&configured, &mobility) {
+            (Some(mobility), Some(key)) => {
+                let own = (mobility, key.public());
+                let life = (&mut tasks, stop.clone());
+                Some(Devices::open(config, own, &pools, &authenticator, life)?)
+            }
+            (_, _) => None,
+        };
         let admission = Admission::new(
             Arc::clone(&authenticator),
             Arc::clone(&table),
@@ -111,7 +141,21 @@ impl Gateway {
         );
         let admission =
             Arc::new(admission.with_routes(route_book(config, &mut tasks, stop.clone())));
-        dynamic_authorization(config, &admission, &mut tasks, &stop)?;
+        dynamic_authorization(config, dynauth, &admission, &mut tasks, &stop)?;
+        let mut enrolment = None;
+        if let (Some(devices), Some(mobility), Some(key)) = (&devices, &configured, &mobility) {
+            let house = House {
+                config,
+                mobility,
+                key,
+                peers: &devices.peers,
+                admission: &admission,
+            };
+            house.drive(sockets, &data_plane, (&mut tasks, stop.clone()))?;
+            let server = translate::front(config).server;
+            enrolment = house.take_logins(server, (&mut tasks, stop.clone()));
+            health.set(Component::Mobility, Status::Ok);
+        }
         let sstp = translate::sstp(config, |method| authenticator.supports(method));
         if let causeway_proto::ppp::RoleConfig::Server(server) = &sstp.machine.ppp.role
             && server.auth.is_empty()
@@ -128,13 +172,17 @@ impl Gateway {
         let (accepted, handed) = mpsc::channel(HANDOVER);
         tasks.spawn("hand-over", hand_over(handed, calls));
         tasks.spawn("sstp", Arc::clone(&driver).run(arriving, stop.clone()));
-        let front = Arc::new(Front::new(
+        let mut front = Front::new(
             translate::front(config),
             Arc::clone(&certificates),
             Arc::clone(&health),
             Arc::clone(&door),
             accepted,
-        ));
+        );
+        if let Some(enrolment) = enrolment {
+            front = front.with_enrolment(enrolment);
+        }
+        let front = Arc::new(front);
         for listener in parts.listeners {
             let listener =
                 tokio::net::TcpListener::from_std(listener).map_err(StartupError::Socket)?;
@@ -173,6 +221,9 @@ impl Gateway {
             Arc::clone(&admission),
             Arc::clone(&driver),
         );
+        if let Some(devices) = &devices {
+            desk.set_devices(devices.clone());
+        }
         if let Some(server) = parts.control {
             let (asked, questions) = mpsc::channel(16);
             tasks.spawn("control socket", server.serve(asked, stop.clone()));
@@ -203,7 +254,9 @@ impl Gateway {
             table,
             certificates,
             desk,
+            peers: devices.map(|devices| devices.peers),
             addresses,
+            mobility: mobility_addresses,
             data_plane,
             accounting,
             tasks,
@@ -224,7 +277,7 @@ impl Gateway {
         self.stop.stop();
         let limit = std::time::Duration::from_secs(8);
         let begun = Instant::now();
-        while self.table.count(State::Up) > 0 && begun.elapsed() < limit {
+        while self.table.live() > 0 && begun.elapsed() < limit {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         // Behind the last Stop.
@@ -240,7 +293,6 @@ impl Gateway {
     }
 }
 
-/// Builds whoever decides about log-ins.
 /// Makes the book of networks behind clients, and starts what tells the kernel of them.
 fn route_book(config: &Config, tasks: &mut Tasks, mut stop: Stop) -> RouteBook {
     let allowed = config.radius.framed_routes.clone();
@@ -261,8 +313,14 @@ fn route_book(config: &Config, tasks: &mut Tasks, mut stop: Stop) -> RouteBook {
     RouteBook::new(allowed, pools.collect(), servers.collect(), router)
 }
 
-fn authenticator(config: &Config, tasks: &mut Tasks) -> Result<Authenticator, StartupError> {
-    if let Some(radius) = config.radius_client()? {
+/// Builds whoever decides about log-ins.
+fn authenticator(
+    config: &Config,
+    radius: Option<radius::Config>,
+    users: Option<UserFile>,
+    tasks: &mut Tasks,
+) -> Result<Authenticator, StartupError> {
+    if let Some(radius) = radius {
         let mfa = radius.mfa;
         let (transport, driver) = Transport::new(radius).map_err(|_| StartupError::Random)?;
         tasks.spawn("radius", driver.run());
@@ -270,16 +328,17 @@ fn authenticator(config: &Config, tasks: &mut Tasks) -> Result<Authenticator, St
             .with_pap_code_split(config.radius.pap_code_split);
         return Ok(Authenticator::radius(radius, config.duplicate_logins()));
     }
-    match &config.users {
-        Users::Shown => Ok(Authenticator::users(UserFile::dev())),
-        Users::File(path) => Ok(Authenticator::users(UserFile::load(path)?)),
-        Users::None => Err(StartupError::NobodyDecides),
-    }
+    users
+        .map(Authenticator::users)
+        .ok_or(StartupError::NobodyDecides)
 }
 
 /// Starts to report sessions, if RADIUS servers decide about them.
-fn accounting(config: &Config, tasks: &mut Tasks) -> Result<Accounting, StartupError> {
-    let Some(settings) = config.accounting()? else {
+fn accounting(
+    settings: Option<accounting::Config>,
+    tasks: &mut Tasks,
+) -> Result<Accounting, StartupError> {
+    let Some(settings) = settings else {
         return Ok(Accounting::off());
     };
     let (accounting, driver) = Accounting::start(settings).map_err(StartupError::Socket)?;
@@ -290,12 +349,12 @@ fn accounting(config: &Config, tasks: &mut Tasks) -> Result<Accounting, StartupE
 /// Starts to listen to RADIUS servers that end or change sessions, if there is such a listener.
 fn dynamic_authorization(
     config: &Config,
+    settings: Option<dynauth::Config>,
     admission: &Arc<Admission>,
     tasks: &mut Tasks,
     stop: &Stop,
 ) -> Result<(), StartupError> {
-    let (Some(listen), Some(settings)) = (&config.radius.dynamic_authorization, config.dynauth()?)
-    else {
+    let (Some(listen), Some(settings)) = (&config.radius.dynamic_authorization, settings) else {
         return Ok(());
     };
     let address = listen.listen;

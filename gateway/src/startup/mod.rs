@@ -3,9 +3,11 @@
 //! Everything that is privileged happens first and on one thread ([`prepare()`]): listeners, the TUN, addresses and
 //! routes, rules, the control socket. Then the rights go, and only then the first task starts ([`Gateway::start`]).
 
+mod authority;
 mod desk;
 mod error;
 mod gateway;
+mod mobility;
 mod prepare;
 mod publish;
 mod translate;
@@ -26,6 +28,7 @@ use crate::os::netns::{self, ApartError, Root};
 use crate::os::privileges::{self, Dropped};
 use crate::os::systemd;
 
+pub use authority::Authority;
 pub use desk::{Desk, Plan};
 pub use error::{StartupError, chain};
 pub use gateway::{Gateway, Parts};
@@ -178,8 +181,8 @@ fn serve_with(
     exit
 }
 
-/// Says which of the files that are read while the gateway runs were for root's eyes: the plain user that it is now sees
-/// no new certificate in them, and no changed configuration.
+/// Says which of the files that are read again while the gateway runs are for root's eyes: the plain user that it is now
+/// sees no new certificate in them, and no changed configuration.
 fn warn_of_forbidden_files(run: &Run, config: &Config, user: &str) {
     let mut files = Vec::new();
     if let Run::File(path) = run {
@@ -299,7 +302,7 @@ fn how_to_connect(config: &Config, gateway: &Gateway, notes: &[String]) -> Strin
         .map(|address| format!("http://{address}/metrics"))
         .unwrap_or_default();
     let mut text = format!(
-        "\ncauseway {} · serve --dev · https://{address} · {metrics}\n\n  users     alice / wonderland, bob / builder   (MS-CHAPv2, PAP)\n  sstpc     sstpc --log-stderr --cert-warn --user alice --password wonderland {address} usepeerdns require-mschap-v2 noauth noipdefault\n  Windows   Add-VpnConnection -Name causeway -ServerAddress {}:{port} -TunnelType Sstp -AuthenticationMethod MSChapv2 (import the certificate first)\n  health    curl -k -i https://{address}/sra_%7BBA195980-CD49-458b-9E23-C84EE0ADCD75%7D/\n  look      causeway --socket {socket} status | sessions\n  stop      Ctrl-C\n",
+        "\ncauseway {} · serve --dev · https://{address} · {metrics}\n\n  users     alice / wonderland, bob / builder   (MS-CHAPv2, PAP)\n  sstpc     sstpc --log-stderr --cert-warn --user alice --password wonderland {address} usepeerdns require-mschap-v2 noauth noipdefault\n  WireGuard https://{address}/enrol/ (log in, take the file or the QR code), or: causeway --socket {socket} peer add laptop --user alice\n  Windows   Add-VpnConnection -Name causeway -ServerAddress {}:{port} -TunnelType Sstp -AuthenticationMethod MSChapv2 (import the certificate first)\n  health    curl -k -i https://{address}/sra_%7BBA195980-CD49-458b-9E23-C84EE0ADCD75%7D/\n  look      causeway --socket {socket} status | sessions\n  stop      Ctrl-C\n",
         env!("CARGO_PKG_VERSION"),
         config.gateway.hostname,
     );

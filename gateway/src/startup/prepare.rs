@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 
+use super::authority::Authority;
 use super::error::StartupError;
 use super::gateway::Parts;
 use super::translate;
@@ -12,6 +13,7 @@ use crate::os::forwarding::{Forwarding, STATE_FILE};
 use crate::os::nftables::Nftables;
 use crate::os::tcp::ListenError;
 use crate::os::tun::{Device, Offload, Peer};
+use crate::os::udp::{self, Group};
 use crate::os::{netlink, peer, privileges, tcp};
 
 /// How many ports a trial looks at.
@@ -52,7 +54,9 @@ pub fn prepare(
     let mut config = config.clone();
     let mut notes = Vec::new();
     let (listeners, admin) = listeners(&mut config, ports)?;
+    let mobility = groups(&config, ports, &mut notes)?;
     let certificates = translate::certificates(&config, &config.sstp.listen)?;
+    let authority = Authority::read(&config)?;
     let mut undo = Undo::default();
     let mut peer = None;
     // On a thread of its own: a namespace that it enters is its alone, and the device stays there.
@@ -84,8 +88,10 @@ pub fn prepare(
         parts: Parts {
             listeners,
             admin,
+            mobility,
             control,
             certificates,
+            authority,
             device,
             metrics,
         },
@@ -129,19 +135,56 @@ fn listeners(
     Ok((doors, admin))
 }
 
-/// Listens on the address, or in a trial on the next port that is free; the address says which.
+/// Opens the sockets of the Mobility tunnel. A machine without IPv6 does without, if it has IPv4.
+fn groups(
+    config: &Config,
+    ports: Option<u16>,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Group>, StartupError> {
+    let Some(mobility) = &config.mobility else {
+        return Ok(Vec::new());
+    };
+    let shards = u8::try_from(config.dataplane().shards).unwrap_or(u8::MAX);
+    let offloads = config.network.udp_offloads;
+    let mut groups: Vec<Group> = Vec::new();
+    for wanted in &mobility.listen {
+        let mut address = *wanted;
+        let open = |address| udp::listen(address, shards, offloads);
+        match find(&mut address, ports, open) {
+            Ok(group) => groups.push(group),
+            Err(error) if address.is_ipv6() && error.is_no_ipv6() && !groups.is_empty() => {
+                tracing::info!(%address, "no IPv6: the Mobility tunnel listens on IPv4 alone");
+                if ports.is_some() {
+                    notes.push("no IPv6: the Mobility tunnel listens on IPv4 alone".to_owned());
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(groups)
+}
+
 fn listen(address: &mut SocketAddr, ports: Option<u16>) -> Result<TcpListener, ListenError> {
+    find(address, ports, tcp::listen)
+}
+
+/// Listens on the address, or in a trial on the next port that is free; the address says which.
+fn find<T>(
+    address: &mut SocketAddr,
+    ports: Option<u16>,
+    open: impl Fn(SocketAddr) -> Result<T, ListenError>,
+) -> Result<T, ListenError> {
     let Some(from) = ports else {
-        return tcp::listen(*address);
+        return open(*address);
     };
     let mut port = from.max(1024);
     let wanted = *address;
-    if let Ok(listener) = tcp::listen(wanted) {
+    if let Ok(listener) = open(wanted) {
         return Ok(listener);
     }
     loop {
         address.set_port(port);
-        match tcp::listen(*address) {
+        match open(*address) {
             Ok(listener) => return Ok(listener),
             Err(error) if port >= from.saturating_add(TRIES) => return Err(error),
             Err(_) => port = port.saturating_add(1),

@@ -4,3 +4,4 @@
 //! octets, a decision, a command or the machine's deadline, tell the machine exactly that, and drain again.
 
 pub mod sstp;
+pub mod wireguard;

@@ -39,7 +39,7 @@ pub struct Applicant {
     pub local: SocketAddr,
     /// The session id, which is also `Acct-Session-Id`.
     pub session: String,
-    /// A number for `NAS-Port`.
+    /// A number for `NAS-Port`; 0 unless there is one.
     pub nas_port: u32,
     /// `SSTPCORRELATIONID` as the client wrote it, at most 64 printable octets.
     pub correlation: Option<String>,
@@ -49,6 +49,30 @@ pub struct Applicant {
     pub ras_client_name: Option<String>,
     /// Text for `Connect-Info`, as `SSTP TLS1.3 TLS13_AES_256_GCM_SHA384`.
     pub connect_info: Option<String>,
-    /// The largest frame that the client takes, for `Framed-MTU` with EAP.
+    /// The largest frame that the client takes, for `Framed-MTU` with EAP; 1,500 unless it is known.
     pub mtu: u16,
+}
+
+impl Applicant {
+    /// Makes a client of which nothing else is known.
+    #[must_use]
+    pub const fn new(
+        tunnel: TunnelKind,
+        remote: SocketAddr,
+        local: SocketAddr,
+        session: String,
+    ) -> Self {
+        Self {
+            tunnel,
+            remote,
+            local,
+            session,
+            nas_port: 0,
+            correlation: None,
+            ras_client_version: None,
+            ras_client_name: None,
+            connect_info: None,
+            mtu: 1_500,
+        }
+    }
 }

@@ -76,11 +76,11 @@ impl Liveness {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timer::testing::start;
 
     #[test]
     fn probes_only_silence_and_gives_up_after_the_last() {
-        #[expect(clippy::disallowed_methods, reason = "any instant will do")]
-        let start = Instant::now();
+        let start = start();
         let interval = Duration::from_secs(20);
         let mut liveness = Liveness::new(interval, 2, start);
         assert_eq!(liveness.deadline(), None);

@@ -2,6 +2,8 @@
 
 mod deadlines;
 mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use deadlines::Deadlines;
 pub use table::TimerTable;

@@ -20,7 +20,7 @@ use causeway_proto::aaa::{
 };
 use causeway_proto::activity::Activity;
 use causeway_proto::radius::access::Nas;
-use causeway_proto::radius::accounting::{Report, Status};
+use causeway_proto::radius::accounting::{Authentic, Report, Status};
 use harness::accounting_server::{AccountingServer, SECRET};
 
 /// Everything that reports, and no tunnel.
@@ -101,7 +101,7 @@ impl Gateway {
             .account(
                 &applicant,
                 &authorization(user.clone()),
-                AuthMethod::MsChapV2,
+                (Some(AuthMethod::MsChapV2), Authentic::Radius),
                 address,
             )
             .unwrap();
@@ -121,16 +121,15 @@ impl Gateway {
 
 fn applicant(session: String) -> Applicant {
     Applicant {
-        tunnel: TunnelKind::Sstp,
-        remote: "198.51.100.7:50123".parse().unwrap(),
-        local: "203.0.113.4:443".parse().unwrap(),
-        session,
         nas_port: 7,
-        correlation: None,
-        ras_client_version: None,
-        ras_client_name: None,
         connect_info: Some("SSTP TLS1.3".into()),
         mtu: 1400,
+        ..Applicant::new(
+            TunnelKind::Sstp,
+            "198.51.100.7:50123".parse().unwrap(),
+            "203.0.113.4:443".parse().unwrap(),
+            session,
+        )
     }
 }
 

@@ -30,16 +30,18 @@ const PEER: [u8; 16] = [0x22; 16];
 
 fn applicant() -> Applicant {
     Applicant {
-        tunnel: TunnelKind::Sstp,
-        remote: "198.51.100.7:50123".parse().unwrap(),
-        local: "203.0.113.4:443".parse().unwrap(),
-        session: "0a2b3c4d".into(),
         nas_port: 7,
         correlation: Some("{6B29FC40-CA47-1067-B31D-00DD010662DA}".into()),
         ras_client_version: Some("MSRASV5.20".into()),
         ras_client_name: Some("MSRAS-0-PC7".into()),
         connect_info: Some("SSTP TLS1.3".into()),
         mtu: 4091,
+        ..Applicant::new(
+            TunnelKind::Sstp,
+            "198.51.100.7:50123".parse().unwrap(),
+            "203.0.113.4:443".parse().unwrap(),
+            "0a2b3c4d".into(),
+        )
     }
 }
 

@@ -38,11 +38,17 @@ impl Files {
     /// The shell command that fetches `megabytes`, sends them back, and prints what it and the host saw.
     #[must_use]
     pub fn exchange(megabytes: u32) -> String {
+        Self::exchange_over("ppp0", megabytes)
+    }
+
+    /// The same through another interface.
+    #[must_use]
+    pub fn exchange_over(interface: &str, megabytes: u32) -> String {
         let octets = megabytes * 1_000_000;
         format!(
-            "set -e; curl -sS --interface ppp0 -m 280 -o /tmp/f http://{BEHIND}:8080/{octets}; \
+            "set -e; curl -sS --interface {interface} -m 280 -o /tmp/f http://{BEHIND}:8080/{octets}; \
              echo R fetched=$(wc -c </tmp/f) fetched_sha256=$(sha256sum </tmp/f | cut -d' ' -f1); \
-             echo R stored_sha256=$(curl -sS --interface ppp0 -m 280 -H 'Expect:' -T /tmp/f http://{BEHIND}:8080/)"
+             echo R stored_sha256=$(curl -sS --interface {interface} -m 280 -H 'Expect:' -T /tmp/f http://{BEHIND}:8080/)"
         )
     }
 

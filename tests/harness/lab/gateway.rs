@@ -31,8 +31,12 @@ pub struct Settings {
     pub radius_port: Option<u16>,
     /// `network.manage_nftables`.
     pub nftables: &'static str,
+    /// `gateway.user`; `None` stays root.
+    pub user: Option<&'static str>,
     /// More of `[radius]`.
     pub radius: &'static str,
+    /// More of `[mobility]`; `None` turns it off.
+    pub mobility: Option<&'static str>,
 }
 
 impl Default for Settings {
@@ -41,7 +45,47 @@ impl Default for Settings {
             auth: &["mschapv2", "pap"],
             radius_port: None,
             nftables: "off",
+            user: None,
             radius: "",
+            mobility: None,
+        }
+    }
+}
+
+impl Settings {
+    /// The user file, by these methods alone.
+    #[must_use]
+    pub fn local(auth: &'static [&'static str]) -> Self {
+        Self {
+            auth,
+            ..Self::default()
+        }
+    }
+
+    /// The RADIUS server on `port`, by these methods alone.
+    #[must_use]
+    pub fn radius(auth: &'static [&'static str], port: u16) -> Self {
+        Self {
+            radius_port: Some(port),
+            ..Self::local(auth)
+        }
+    }
+
+    /// The same, with the Mobility tunnel.
+    #[must_use]
+    pub fn mobility(self, more: &'static str) -> Self {
+        Self {
+            mobility: Some(more),
+            ..self
+        }
+    }
+
+    /// The same, with masquerading.
+    #[must_use]
+    pub fn masquerading(self) -> Self {
+        Self {
+            nftables: "masquerade",
+            ..self
         }
     }
 }
@@ -123,6 +167,16 @@ impl<'a> Gateway<'a> {
             String::from_utf8_lossy(&output.stderr)
         );
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{words:?}: {e}: {text}"))
+    }
+
+    /// Returns the user that the process runs as, by number.
+    #[must_use]
+    pub fn uid(&self) -> u32 {
+        let child = self.child.as_ref().unwrap();
+        let status = read(Path::new(&format!("/proc/{}/status", child.id())));
+        let line = status.lines().find(|line| line.starts_with("Uid:"));
+        let uid = line.and_then(|line| line.split_whitespace().nth(1));
+        uid.unwrap().parse().unwrap()
     }
 
     /// Ends the process without a chance to clean up.
@@ -215,13 +269,33 @@ fn configuration(lab: &Lab, settings: &Settings) -> String {
             private("radius.secret", "testing123\n")
         ),
     };
+    let user = settings
+        .user
+        .map(|user| format!("user = {user:?}\n"))
+        .unwrap_or_default();
+    let mobility = match settings.mobility {
+        None => String::new(),
+        Some(more) => {
+            let key = Command::new(binary()).args(["keys", "mobility"]).output();
+            let key = String::from_utf8(key.unwrap().stdout).unwrap();
+            // The gateway keeps its key over a restart of the lab's gateway.
+            if !lab.path("mobility.key").exists() {
+                private("mobility.key", &key);
+            }
+            format!(
+                "[mobility]\nenabled = true\nlisten = [\"{GATEWAY}:5008\"]\nexternal = [\"{GATEWAY}:5008\"]\nprivate_key = {:?}\npeers_file = {:?}\n{more}\n",
+                path("mobility.key"),
+                path("peers.toml"),
+            )
+        }
+    };
     format!(
         r#"schema = 1
 
 [gateway]
 name = "lab"
 hostname = "vpn.test"
-
+{user}
 [pools.users]
 ipv4 = ["{POOL}"]
 
@@ -230,6 +304,7 @@ tun = "causeway0"
 uplink = "uplink"
 manage_nftables = "{nftables}"
 dns = ["10.98.0.1"]
+routes = ["10.98.0.0/24"]
 
 [sstp]
 listen = ["{GATEWAY}:443"]
@@ -253,6 +328,7 @@ allow = ["10.99.0.0/24"]
 format = "text"
 level = "info,causeway=debug"
 
+{mobility}
 {who}"#,
         nftables = settings.nftables,
         certificate = path("pki/server-chain.pem"),

@@ -8,6 +8,7 @@
 //!
 //! Everything is gone when the [`Lab`] is dropped. Needs root; [`missing`] says what else is not there.
 
+mod device;
 mod files;
 mod gateway;
 mod guest;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use device::{Device, Profile};
 pub use files::Files;
 pub use gateway::{Gateway, Settings, binary};
 pub use guest::{Guest, Outcome};
@@ -281,7 +283,9 @@ fn run(command: &mut Command) {
     );
 }
 
-fn read(path: &Path) -> String {
+/// Returns what a file holds; nothing when it is not there.
+#[must_use]
+pub fn read(path: &Path) -> String {
     fs::read(path)
         .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
         .unwrap_or_default()

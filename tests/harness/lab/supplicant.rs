@@ -311,8 +311,7 @@ impl Relay {
 fn derived(said: &str) -> Option<Vec<u8>> {
     let hex = said
         .lines()
-        .filter(|line| line.contains(": Derived key - hexdump(len="))
-        .next_back()?
+        .rfind(|line| line.contains(": Derived key - hexdump(len="))?
         .rsplit_once("):")?
         .1;
     let octets = hex.split_whitespace();

@@ -16,6 +16,11 @@ fn name(user: &str) -> Identity {
     Identity::new(user.as_bytes()).unwrap()
 }
 
+/// Dials in as a person would, who is asked by phone.
+async fn dial<'a>(guard: &'a Guard, user: &Identity, session: &str) -> Result<Place<'a>, Occupied> {
+    guard.enter(user, session, HERE, Asks::User, soon()).await
+}
+
 fn soon() -> Instant {
     Instant::now() + Duration::from_secs(30)
 }
@@ -23,15 +28,8 @@ fn soon() -> Instant {
 #[tokio::test]
 async fn a_second_login_waits_for_the_end_of_the_first() {
     let guard = guard(DuplicatePolicy::Wait, 60_000);
-    let first = guard
-        .enter(&name("alice"), "1", HERE, Asks::User, soon())
-        .await
-        .unwrap();
-    guard
-        .enter(&name("bob"), "2", HERE, Asks::User, soon())
-        .await
-        .unwrap()
-        .close();
+    let first = dial(&guard, &name("alice"), "1").await.unwrap();
+    dial(&guard, &name("bob"), "2").await.unwrap().close();
     // Servers do not look at case, so neither does the guard.
     let alice = name("ALICE");
     let mut second = Box::pin(guard.enter(&alice, "3", HERE, Asks::User, soon()));
@@ -69,51 +67,22 @@ async fn only_one_of_many_enters_at_a_time() {
 #[tokio::test]
 async fn a_client_that_left_leaves_its_prompt_open_until_the_window_ends() {
     let guard = guard(DuplicatePolicy::Refuse, 60_000);
-    drop(
-        guard
-            .enter(&name("alice"), "1", HERE, Asks::User, soon())
-            .await
-            .unwrap(),
-    );
-    let refused = guard
-        .enter(&name("alice"), "2", HERE, Asks::User, soon())
-        .await;
+    drop(dial(&guard, &name("alice"), "1").await.unwrap());
+    let refused = dial(&guard, &name("alice"), "2").await;
     assert_eq!(refused.err(), Some(Occupied));
     // A late answer ends it, if it is to that log-in.
     guard.answered_late(&name("alice"), "7", Instant::now());
-    assert!(
-        guard
-            .enter(&name("alice"), "2", HERE, Asks::User, soon())
-            .await
-            .is_err()
-    );
+    assert!(dial(&guard, &name("alice"), "2").await.is_err());
     guard.answered_late(&name("Alice"), "1", Instant::now());
-    let second = guard
-        .enter(&name("alice"), "2", HERE, Asks::User, soon())
-        .await
-        .unwrap();
+    let second = dial(&guard, &name("alice"), "2").await.unwrap();
     // It has a prompt of its own; a late answer to the first changes nothing.
     guard.answered_late(&name("alice"), "1", Instant::now());
-    assert!(
-        guard
-            .enter(&name("alice"), "3", HERE, Asks::User, soon())
-            .await
-            .is_err()
-    );
+    assert!(dial(&guard, &name("alice"), "3").await.is_err());
     second.close();
 
     let guard = self::guard(DuplicatePolicy::Wait, 40);
-    drop(
-        guard
-            .enter(&name("alice"), "1", HERE, Asks::User, soon())
-            .await
-            .unwrap(),
-    );
-    guard
-        .enter(&name("alice"), "2", HERE, Asks::User, soon())
-        .await
-        .unwrap()
-        .close();
+    drop(dial(&guard, &name("alice"), "1").await.unwrap());
+    dial(&guard, &name("alice"), "2").await.unwrap().close();
 }
 
 #[tokio::test]
@@ -121,26 +90,15 @@ async fn an_answer_just_as_the_client_leaves_leaves_nothing_open() {
     let guard = guard(DuplicatePolicy::Refuse, 60_000);
     let alice = name("alice");
     let before = Instant::now();
-    let first = guard
-        .enter(&alice, "1", HERE, Asks::User, soon())
-        .await
-        .unwrap();
+    let first = dial(&guard, &alice, "1").await.unwrap();
     guard.answered_late(&alice, "1", Instant::now());
     drop(first);
-    let second = guard
-        .enter(&alice, "2", HERE, Asks::User, soon())
-        .await
-        .unwrap();
+    let second = dial(&guard, &alice, "2").await.unwrap();
     // The answers to another session, and to an earlier prompt of this one, say nothing of this prompt.
     guard.answered_late(&alice, "1", Instant::now());
     guard.answered_late(&alice, "2", before);
     drop(second);
-    assert!(
-        guard
-            .enter(&alice, "3", HERE, Asks::User, soon())
-            .await
-            .is_err()
-    );
+    assert!(dial(&guard, &alice, "3").await.is_err());
     guard.answered_late(&alice, "2", Instant::now());
     assert_eq!(guard.len(), 0);
 }
@@ -148,10 +106,7 @@ async fn an_answer_just_as_the_client_leaves_leaves_nothing_open() {
 #[tokio::test]
 async fn those_who_wait_enter_as_they_came_but_no_source_twice_while_another_waits() {
     let guard = Arc::new(guard(DuplicatePolicy::Wait, 60_000));
-    let first = guard
-        .enter(&name("alice"), "0", HERE, Asks::User, soon())
-        .await
-        .unwrap();
+    let first = dial(&guard, &name("alice"), "0").await.unwrap();
     let (entered, mut turns) = tokio::sync::mpsc::unbounded_channel();
     let mut tasks = tokio::task::JoinSet::new();
     let mut join = |session: &'static str, source| {
@@ -201,10 +156,7 @@ async fn those_who_wait_enter_as_they_came_but_no_source_twice_while_another_wai
 async fn nobody_passes_those_who_wait() {
     let guard = guard(DuplicatePolicy::Wait, 60_000);
     let alice = name("alice");
-    let first = guard
-        .enter(&alice, "1", HERE, Asks::User, soon())
-        .await
-        .unwrap();
+    let first = dial(&guard, &alice, "1").await.unwrap();
     let mut waits = Box::pin(guard.enter(&alice, "2", THERE, Asks::User, soon()));
     assert!(futures_pending(waits.as_mut()).await);
     first.close();
@@ -221,10 +173,7 @@ async fn nobody_passes_those_who_wait() {
 #[tokio::test]
 async fn whoever_waits_too_long_is_refused() {
     let guard = guard(DuplicatePolicy::Wait, 60_000);
-    let _first = guard
-        .enter(&name("alice"), "1", HERE, Asks::User, soon())
-        .await
-        .unwrap();
+    let _first = dial(&guard, &name("alice"), "1").await.unwrap();
     let deadline = Instant::now() + Duration::from_millis(30);
     let refused = guard
         .enter(&name("alice"), "2", HERE, Asks::User, deadline)
@@ -267,33 +216,14 @@ async fn who_has_waited_does_not_enter_too_late() {
 #[tokio::test]
 async fn rounds_of_one_conversation_pass_and_allow_holds_nobody() {
     let guard = guard(DuplicatePolicy::Refuse, 60_000);
-    let first = guard
-        .enter(&name("alice"), "1", HERE, Asks::User, soon())
-        .await
-        .unwrap();
+    let first = dial(&guard, &name("alice"), "1").await.unwrap();
     first.close();
-    drop(
-        guard
-            .enter(&name("alice"), "1", HERE, Asks::User, soon())
-            .await
-            .unwrap(),
-    );
-    guard
-        .enter(&name("alice"), "1", HERE, Asks::User, soon())
-        .await
-        .unwrap()
-        .close();
+    drop(dial(&guard, &name("alice"), "1").await.unwrap());
+    dial(&guard, &name("alice"), "1").await.unwrap().close();
 
     let guard = self::guard(DuplicatePolicy::Allow, 60_000);
-    let _first = guard
-        .enter(&name("alice"), "1", HERE, Asks::User, soon())
-        .await
-        .unwrap();
-    guard
-        .enter(&name("alice"), "2", HERE, Asks::User, soon())
-        .await
-        .unwrap()
-        .close();
+    let _first = dial(&guard, &name("alice"), "1").await.unwrap();
+    dial(&guard, &name("alice"), "2").await.unwrap().close();
     assert_eq!(guard.len(), 0);
 }
 
@@ -302,12 +232,7 @@ async fn the_table_is_bounded() {
     let guard = guard(DuplicatePolicy::Refuse, 60_000);
     for n in 0..=MAX_USERS {
         let user = name(&n.to_string());
-        drop(
-            guard
-                .enter(&user, "1", HERE, Asks::User, soon())
-                .await
-                .unwrap(),
-        );
+        drop(dial(&guard, &user, "1").await.unwrap());
     }
     assert_eq!(guard.len(), MAX_USERS);
 }

@@ -1,6 +1,6 @@
 //! `causeway doctor login`: a whole log-in through the public listener, as a monitor would run it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use causeway_proto::aaa::{AuthMethod, Identity};
@@ -13,7 +13,7 @@ use crate::client::{ClientError, Login, Options, Trust, Tunnel, probe};
 use crate::config::Config;
 use crate::startup::runtime;
 
-use super::{DoctorLogin, Report, identity, load, seconds};
+use super::{DoctorLogin, Report, identity, load, reachable, seconds};
 
 /// The path that Traffic Manager asks.
 const HEALTH: &str = "/sra_%7BBA195980-CD49-458b-9E23-C84EE0ADCD75%7D/";
@@ -73,16 +73,6 @@ pub(super) fn run(asked: &DoctorLogin, json: bool, out: &mut Output<'_>) -> Resu
     report.subject(&format!("https://{server} as {}", asked.user));
     runtime.block_on(visit.walk(&mut report));
     Ok(report.finish())
-}
-
-/// An address that one can connect to.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
-    };
-    SocketAddr::new(ip, listen.port())
 }
 
 /// The certificate that the gateway is configured with; the public listener must show this one.

@@ -2,9 +2,11 @@
 
 mod finding;
 mod login;
+mod mobility;
 mod question;
 mod radius;
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +29,10 @@ pub enum Doctor {
     Radius(DoctorRadius),
     /// Log in through the public listener as a client does, and log out again
     Login(DoctorLogin),
+    /// Come through the Mobility tunnel as a device does: keys, the way of UDP, and how long packets may be
+    ///
+    /// On the gateway's machine it enrols a device, and removes it again. With `--profile` it runs on any machine.
+    Mobility(DoctorMobility),
 }
 
 /// What both need to know.
@@ -78,10 +84,31 @@ pub struct DoctorLogin {
     user: String,
     /// Where the gateway listens [default: the first of `sstp.listen`]
     #[arg(long, value_name = "ADDRESS:PORT")]
-    address: Option<std::net::SocketAddr>,
+    address: Option<SocketAddr>,
     /// A host behind the gateway that must answer a ping
     #[arg(long, value_name = "ADDRESS")]
-    ping: Option<std::net::Ipv4Addr>,
+    ping: Option<Ipv4Addr>,
+}
+
+/// `causeway doctor mobility`.
+#[derive(Args, Clone, Debug)]
+pub struct DoctorMobility {
+    /// The configuration
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/causeway/gateway.toml"
+    )]
+    config: PathBuf,
+    /// Where devices reach the gateway [default: the first of `mobility.external`]
+    #[arg(long, value_name = "HOST:PORT")]
+    endpoint: Option<String>,
+    /// Come as this device, a file for wg-quick; neither configuration nor gateway is needed on this machine
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "endpoint"])]
+    profile: Option<PathBuf>,
+    /// A host that must answer a ping through the tunnel [default: the gateway's inner address]
+    #[arg(long, value_name = "ADDRESS")]
+    ping: Option<Ipv4Addr>,
 }
 
 /// The methods that the built-in client has.
@@ -151,6 +178,7 @@ pub(super) fn run(doctor: &Doctor, json: bool, out: &mut Output<'_>) -> Exit {
     let done = match doctor {
         Doctor::Radius(asked) => radius::run(asked, json, out),
         Doctor::Login(asked) => login::run(asked, json, out),
+        Doctor::Mobility(asked) => mobility::run(asked, json, out),
     };
     done.unwrap_or_else(|exit| exit)
 }
@@ -171,6 +199,16 @@ fn identity(user: &str, out: &mut Output<'_>) -> Result<Identity, Exit> {
         out.error("a user name has 1 to 253 octets");
         Exit::Failure
     })
+}
+
+/// Returns an address of a listener that one can connect to.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, listen.port())
 }
 
 /// A time as people read it.

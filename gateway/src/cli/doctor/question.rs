@@ -135,16 +135,15 @@ fn applicant(exam: &Exam) -> Applicant {
     let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let source = exam.source().unwrap_or(nowhere);
     Applicant {
-        tunnel: TunnelKind::Sstp,
-        remote: source,
-        local: source,
-        session: format!("doctor-{}", std::process::id()),
-        nas_port: 0,
-        correlation: None,
-        ras_client_version: None,
         ras_client_name: Some("causeway doctor".to_owned()),
         connect_info: Some("doctor".to_owned()),
         mtu: 1400,
+        ..Applicant::new(
+            TunnelKind::Sstp,
+            source,
+            source,
+            format!("doctor-{}", std::process::id()),
+        )
     }
 }
 

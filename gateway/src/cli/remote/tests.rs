@@ -10,7 +10,10 @@ use crate::control::protocol::{ComponentStatus, Pool, SessionCounts};
 use super::*;
 
 /// Answers each request in turn, and returns the requests.
-fn gateway(socket: &Path, answers: Vec<Response>) -> std::thread::JoinHandle<Vec<Request>> {
+pub(in crate::cli) fn gateway(
+    socket: &Path,
+    answers: Vec<Response>,
+) -> std::thread::JoinHandle<Vec<Request>> {
     let listener = UnixListener::bind(socket).unwrap();
     std::thread::spawn(move || {
         answers
@@ -104,6 +107,7 @@ fn status_says_what_is_wrong() {
         ],
         sessions: SessionCounts {
             up: 3,
+            unreachable: 2,
             authenticating: 1,
             limit: 1000,
         },
@@ -124,7 +128,7 @@ fn status_says_what_is_wrong() {
     assert_eq!(
         ran.out,
         "gw-weu-1   unhealthy (tun)   probe 503   up 1 min   0.1.0\n  \
-           sstp  ok    3 of 1000 up, 1 logging in\n  \
+           sstp  ok    3 of 1000 up, 2 unreachable, 1 logging in\n  \
            tun   down  the device is gone (for 3 min)\n  \
            pool  ok    users 4 of 10 used\n"
     );
@@ -341,4 +345,40 @@ fn a_watched_status_is_shown_until_its_reader_goes() {
     assert_eq!(gateway.join().unwrap().len(), 3);
     let lines = String::from_utf8(out.1).unwrap();
     assert_eq!(lines.lines().count(), 2);
+}
+
+#[test]
+fn a_device_that_roams_is_shown_with_its_last_change() {
+    let device = Session {
+        protocol: "mobility".to_owned(),
+        state: "unreachable".to_owned(),
+        device: Some("laptop".to_owned()),
+        roams: 3,
+        roamed: Some("2026-07-01T12:04:11Z".to_owned()),
+        ..session()
+    };
+    let answer = Response::Session {
+        session: Box::new(device.clone()),
+    };
+    let ran = run_with("causeway session 008f31c2", vec![answer], None);
+    for (name, value) in [
+        ("state", "unreachable"),
+        ("from", "203.0.113.4:51022"),
+        ("roamed", "3, last 2026-07-01T12:04:11Z"),
+        ("device", "laptop"),
+    ] {
+        let shown = |line: &str| line.starts_with(name) && line.ends_with(value);
+        assert!(ran.out.lines().any(shown), "{name}: {}", ran.out);
+    }
+    let sessions = vec![device];
+    let ran = run_with(
+        "causeway sessions -v",
+        vec![Response::Sessions { sessions }],
+        None,
+    );
+    let line = ran.out.lines().nth(1).unwrap();
+    assert!(
+        line.contains("laptop  3, last 2026-07-01T12:04:11Z"),
+        "{line}"
+    );
 }

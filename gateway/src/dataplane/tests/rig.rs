@@ -14,10 +14,8 @@ use causeway_proto::ip::filter::Filter;
 use causeway_proto::ppp;
 use causeway_proto::sstp::{self, Broken, PacketSink};
 use causeway_proto::terminate::TerminateCause;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, ServerConfig};
-use rustls::{ServerConnection, SignatureScheme, StreamOwned};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::{ClientConnection, ServerConfig, ServerConnection, StreamOwned};
 use tokio::sync::oneshot;
 
 use crate::dataplane::attach::{Attachment, Entrant};
@@ -28,6 +26,7 @@ use crate::dataplane::{Config, DataPlane};
 use crate::os::poll::{Interest, Poller};
 use crate::os::tun::{Device, Offload, Peer};
 use crate::os::vnet::Header;
+use crate::trust::Trust;
 
 pub(super) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 8, 0, 1);
 pub(super) const HOST: [u8; 4] = [192, 0, 2, 9];
@@ -102,46 +101,6 @@ impl Call for StandIn {
     }
 }
 
-#[derive(Debug)]
-struct Anybody;
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::ring::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
-}
-
 /// The two ends of a TLS connection over loopback, after the handshake.
 pub(super) fn connection() -> (
     TcpStream,
@@ -151,18 +110,13 @@ pub(super) fn connection() -> (
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let made = rcgen::generate_simple_self_signed(vec![String::from("gateway.test")]).unwrap();
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let server = ServerConfig::builder_with_provider(provider.clone())
+    let server = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key.into())
         .unwrap();
-    let client = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody))
-        .with_no_client_auth();
+    let client = Trust::Anything.client_config().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (mut far, _) = listener.accept().unwrap();

@@ -18,7 +18,8 @@ fn gate(isolate: bool) -> Gate {
 
 fn check(gate: &Gate, octets: &[u8]) -> Result<(), Counter> {
     let packet = IpPacket::decode(octets).map_err(|_| Counter::Malformed)?;
-    gate.check(CLIENT, &["192.168.7.0/24".parse().unwrap()], &packet)
+    let behind = Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 7, 0), 24);
+    gate.check(CLIENT, &[behind], &packet)
 }
 
 fn towards(destination: [u8; 4], protocol: u8, payload: &[u8]) -> Vec<u8> {

@@ -8,6 +8,7 @@ use metrics::{Label, Unit};
 
 use crate::observe::health::Component;
 use crate::observe::labels::{AcceptFailure, HttpFailure, ProxyFailure, TlsFailure, end_reason};
+use crate::observe::metrics::drops::drops;
 use crate::observe::metrics::{Kind, Labels, Metric, Names, Values};
 
 /// Waiting times of log-ins; they reach 120 s because a second factor takes its time.
@@ -20,14 +21,12 @@ const SESSION_SECONDS: &[f64] = &[
 
 const NONE: Labels = Labels::Every(&[]);
 const PROTOCOL: (&str, Values) = ("protocol", Values::Words(&["sstp"]));
+/// Kinds of sessions that carry packets.
+const CARRIER: (&str, Values) = ("protocol", Values::Words(&["sstp", "mobility"]));
 const DIRECTION: (&str, Values) = ("direction", Values::Words(&["rx", "tx"]));
 const SERVER: (&str, Values) = ("server", Values::Servers);
 const KIND: (&str, Values) = ("kind", Values::Words(&["auth", "acct"]));
-const AUTH: Labels = Labels::Every(&[
-    PROTOCOL,
-    ("method", Values::Listed(methods)),
-    ("outcome", Values::Listed(outcomes)),
-]);
+const AUTH: Labels = Labels::Rows(&["protocol", "method", "outcome"], log_ins);
 
 /// How RADIUS requests end (the verdicts that the log explains).
 const RADIUS_RESULTS: Values = Values::Listed(radius_results);
@@ -165,10 +164,13 @@ pub const TABLE: &[Metric] = &[
     ),
     counter(
         "causeway_front_responses_total",
-        "HTTP answers of the HTTPS listener by status; 200 begins an SSTP call.",
+        "HTTP answers of the HTTPS listener by status; 200 begins an SSTP call or answers the enrolment.",
         Labels::Every(&[(
             "code",
-            Values::Words(&["200", "400", "401", "404", "405", "431", "503", "505"]),
+            Values::Words(&[
+                "200", "202", "303", "400", "401", "403", "404", "405", "408", "409", "413", "415",
+                "431", "503", "505",
+            ]),
         )]),
     ),
     counter(
@@ -180,8 +182,11 @@ pub const TABLE: &[Metric] = &[
         "causeway_sessions",
         "Sessions by protocol and state.",
         Labels::Every(&[
-            PROTOCOL,
-            ("state", Values::Words(&["authenticating", "up"])),
+            CARRIER,
+            (
+                "state",
+                Values::Words(&["authenticating", "up", "unreachable"]),
+            ),
         ]),
     ),
     gauge(
@@ -230,20 +235,30 @@ pub const TABLE: &[Metric] = &[
     counter(
         "causeway_packets_total",
         "Inner IP packets; rx is from the client.",
-        Labels::Every(&[PROTOCOL, DIRECTION]),
+        Labels::Every(&[CARRIER, DIRECTION]),
     ),
     Metric {
         unit: Some(Unit::Bytes),
         ..counter(
             "causeway_bytes_total",
             "Inner IP bytes; rx is from the client.",
-            Labels::Every(&[PROTOCOL, DIRECTION]),
+            Labels::Every(&[CARRIER, DIRECTION]),
         )
     },
     counter(
         "causeway_packets_dropped_total",
         "Packets dropped, by reason.",
         Labels::Rows(&["protocol", "direction", "reason"], drops),
+    ),
+    counter(
+        "causeway_session_roams_total",
+        "Changes of the client's address that its session survived.",
+        Labels::Every(&[("protocol", Values::Words(&["mobility"]))]),
+    ),
+    counter(
+        "causeway_mobility_handshakes_total",
+        "Handshake messages of the Mobility tunnel, by what became of them.",
+        Labels::Every(&[("result", Values::Words(&HANDSHAKES))]),
     ),
     gauge(
         "causeway_pool_addresses",
@@ -427,6 +442,22 @@ fn handshakes() -> Vec<Vec<&'static str>> {
         .collect()
 }
 
+/// What becomes of a handshake message.
+const HANDSHAKES: [&str; 12] = [
+    "ok",
+    "gave_up",
+    "malformed",
+    "bad_mac1",
+    "cookie_sent",
+    "rate_limited",
+    "forged",
+    "unknown_peer",
+    "replayed_timestamp",
+    "flood",
+    "unknown_index",
+    "full",
+];
+
 fn setup_failures() -> Vec<Vec<&'static str>> {
     let proxy = ProxyFailure::WORDS
         .iter()
@@ -441,9 +472,9 @@ fn setup_failures() -> Vec<Vec<&'static str>> {
     ppp.sort_unstable();
     ppp.dedup();
     let ppp = ppp.into_iter().map(|reason| vec!["sstp", "ppp", reason]);
-    let auth = RefuseReason::ALL
-        .iter()
-        .map(|reason| vec!["sstp", "auth", reason.as_str()]);
+    let auth = RefuseReason::ALL.iter().flat_map(|reason| {
+        ["sstp", "mobility"].map(|protocol| vec![protocol, "auth", reason.as_str()])
+    });
     proxy
         .chain(tls)
         .chain(http)
@@ -452,36 +483,18 @@ fn setup_failures() -> Vec<Vec<&'static str>> {
         .collect()
 }
 
-fn drops() -> Vec<Vec<&'static str>> {
-    const REASONS: [&str; 13] = [
-        "malformed",
-        "not_ipv4",
-        "source_address",
-        "destination",
-        "blocked",
-        "isolated",
-        "gateway",
-        "filter",
-        "no_session",
-        "too_big",
-        "queue_full",
-        "late",
-        "control_full",
-    ];
-    let rows = |direction| REASONS.map(|reason| vec!["sstp", direction, reason]);
-    rows("rx").into_iter().chain(rows("tx")).collect()
-}
-
-fn methods() -> Vec<&'static str> {
-    AuthMethod::ALL
-        .iter()
-        .map(|method| method.as_str())
-        .collect()
-}
-
-fn outcomes() -> Vec<&'static str> {
+/// SSTP knows every method, the page and the API of Mobility a password.
+fn log_ins() -> Vec<Vec<&'static str>> {
+    let methods = AuthMethod::ALL.iter().map(|method| ("sstp", *method));
+    let methods = methods.chain([("mobility", AuthMethod::Pap)]);
     let refusals = RefuseReason::ALL.iter().map(|reason| reason.as_str());
-    ["accept"].into_iter().chain(refusals).collect()
+    let outcomes: Vec<_> = ["accept"].into_iter().chain(refusals).collect();
+    methods
+        .flat_map(|(protocol, method)| {
+            let row = move |outcome: &&'static str| vec![protocol, method.as_str(), *outcome];
+            outcomes.iter().map(row).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 fn radius_results() -> Vec<&'static str> {

@@ -132,13 +132,13 @@ async fn apply(
     let route = route.build();
     match change {
         Change::Add => handle.route().add(route).execute().await.map_err(|error| {
-            match refused("routing a network to the TUN", error) {
-                NetlinkError::Refused { source, .. }
-                    if source.kind() == io::ErrorKind::AlreadyExists =>
-                {
-                    NetlinkError::RouteTaken(network)
-                }
-                other => other,
+            let error = refused("routing a network to the TUN", error);
+            let taken = matches!(&error, NetlinkError::Refused { source, .. }
+                if source.kind() == io::ErrorKind::AlreadyExists);
+            if taken {
+                NetlinkError::RouteTaken(network)
+            } else {
+                error
             }
         }),
         Change::Remove => handle

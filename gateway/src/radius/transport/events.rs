@@ -249,16 +249,14 @@ mod tests {
         driver.ask(Ask {
             ticket: 1,
             applicant: Applicant {
-                tunnel: TunnelKind::Sstp,
-                remote: (Ipv4Addr::LOCALHOST, 50_123).into(),
-                local: (Ipv4Addr::LOCALHOST, 443).into(),
-                session: "0a2b3c4d".into(),
                 nas_port: 7,
-                correlation: None,
-                ras_client_version: None,
-                ras_client_name: None,
-                connect_info: None,
                 mtu: 4091,
+                ..Applicant::new(
+                    TunnelKind::Sstp,
+                    (Ipv4Addr::LOCALHOST, 50_123).into(),
+                    (Ipv4Addr::LOCALHOST, 443).into(),
+                    "0a2b3c4d".into(),
+                )
             },
             credentials: Credentials::Pap {
                 user: login().user,

@@ -1,10 +1,12 @@
 //! Which address is whose.
 //!
-//! An address is one of: in use, remembered (free but kept), resting (free, has been used), fresh (free, never used).
+//! An address is one of: in use, pinned (kept for a device whether it has a session or not), remembered (free but kept),
+//! resting (free, has been used), fresh (free, never used).
 //! Fresh addresses are not listed: a cursor walks over them, so a pool of a /8 costs nothing until it is used.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use causeway_proto::aaa::Identity;
@@ -15,17 +17,28 @@ use super::{LeaseError, PoolUsage};
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Holder {
     /// Lower-case, because authenticators take `Alice` and `alice` for one.
-    user: Vec<u8>,
-    device: Option<String>,
+    user: Arc<[u8]>,
+    device: Option<Arc<str>>,
 }
 
 impl Holder {
     pub(super) fn new(user: &Identity, device: Option<&str>) -> Self {
         Self {
-            user: user.as_bytes().to_ascii_lowercase(),
-            device: device.map(str::to_owned),
+            user: user.as_bytes().to_ascii_lowercase().into(),
+            device: device.map(Arc::from),
         }
     }
+}
+
+/// Where a pinned address stands; [`Ledger::used`] says whose it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Pinned {
+    /// No session has it.
+    Idle,
+    /// A session has it, and will give it back to the pin.
+    Leased,
+    /// A session has it, and the pin is gone.
+    Orphaned,
 }
 
 /// The books of a pool.
@@ -37,6 +50,10 @@ pub(super) struct Ledger {
     /// Every address in use, the pool's and others that the authenticator named.
     used: HashMap<u32, Holder>,
     used_outside: u64,
+    /// Those of `used` that are pinned.
+    pins: HashMap<u32, Pinned>,
+    /// How many pins no session has.
+    idle: u64,
     /// The address that a client had last, whether in use or not.
     memory: HashMap<Holder, u32>,
     /// Addresses that are free but kept, by the time at which they are forgotten.
@@ -64,6 +81,8 @@ impl Ledger {
             sticky,
             used: HashMap::new(),
             used_outside: 0,
+            pins: HashMap::new(),
+            idle: 0,
             memory: HashMap::new(),
             kept: BTreeSet::new(),
             kept_by_address: HashMap::new(),
@@ -94,14 +113,65 @@ impl Ledger {
     ) -> Result<Ipv4Addr, LeaseError> {
         self.forget_expired(now);
         let number = u32::from(address);
-        if self.used.contains_key(&number) {
-            return Err(LeaseError::Taken(address));
+        // Their own address is not taken for users whose device has it and is not there.
+        let own = self.used.get(&number).map(|of| of.user == holder.user);
+        match own {
+            Some(true) => return self.take_pinned(address),
+            Some(false) => return Err(LeaseError::Taken(address)),
+            None => self.occupy(number, holder),
         }
-        self.occupy(number, holder);
         Ok(address)
     }
 
+    /// Keeps an address that was just taken for as long as [`Self::unpin`] is not called.
+    pub(super) fn pin(&mut self, address: Ipv4Addr) {
+        self.pins.insert(u32::from(address), Pinned::Idle);
+        self.idle += 1;
+    }
+
+    pub(super) fn is_pinned(&self, address: Ipv4Addr) -> bool {
+        self.pins.contains_key(&u32::from(address))
+    }
+
+    /// Takes a pinned address for a session.
+    pub(super) fn take_pinned(&mut self, address: Ipv4Addr) -> Result<Ipv4Addr, LeaseError> {
+        match self.pins.get_mut(&u32::from(address)) {
+            Some(pin @ Pinned::Idle) => {
+                *pin = Pinned::Leased;
+                self.idle -= 1;
+                Ok(address)
+            }
+            Some(Pinned::Leased | Pinned::Orphaned) | None => Err(LeaseError::Taken(address)),
+        }
+    }
+
+    /// Lets go of a pin; a session that has the address keeps it to its end.
+    pub(super) fn unpin(&mut self, now: Instant, address: Ipv4Addr) {
+        let number = u32::from(address);
+        match self.pins.get_mut(&number) {
+            Some(Pinned::Idle) => {
+                self.pins.remove(&number);
+                self.idle -= 1;
+                self.release(now, address);
+            }
+            Some(pin) => *pin = Pinned::Orphaned,
+            None => debug_assert!(false, "{address} was not pinned"),
+        }
+    }
+
+    /// Takes an address back from a session.
     pub(super) fn give_back(&mut self, now: Instant, address: Ipv4Addr) {
+        let number = u32::from(address);
+        if let Some(pin @ Pinned::Leased) = self.pins.get_mut(&number) {
+            *pin = Pinned::Idle;
+            self.idle += 1;
+            return;
+        }
+        self.pins.remove(&number);
+        self.release(now, address);
+    }
+
+    fn release(&mut self, now: Instant, address: Ipv4Addr) {
         self.forget_expired(now);
         let number = u32::from(address);
         let Some(holder) = self.used.remove(&number) else {
@@ -131,11 +201,11 @@ impl Ledger {
     pub(super) fn usage(&mut self, now: Instant) -> PoolUsage {
         self.forget_expired(now);
         let used = u64::try_from(self.used.len()).unwrap_or(u64::MAX);
-        let reserved = u64::try_from(self.kept.len()).unwrap_or(u64::MAX);
+        let kept = u64::try_from(self.kept.len()).unwrap_or(u64::MAX);
         PoolUsage {
-            used,
-            reserved,
-            free: self.size - (used - self.used_outside) - reserved,
+            used: used - self.idle,
+            reserved: kept + self.idle,
+            free: self.size - (used - self.used_outside) - kept,
         }
     }
 

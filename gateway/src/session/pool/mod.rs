@@ -11,6 +11,7 @@ mod set;
 mod tests;
 
 use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -53,7 +54,7 @@ pub struct PoolUsage {
     pub used: u64,
     /// Free for anybody.
     pub free: u64,
-    /// Free, but kept for the client that had it.
+    /// Free, but kept for the client that had it, or pinned by a device that has no session.
     pub reserved: u64,
 }
 
@@ -116,23 +117,51 @@ impl AddressPool {
         device: Option<&str>,
         want: Option<Ipv4Addr>,
     ) -> Result<Lease, LeaseError> {
-        let holder = Holder::new(user, device);
-        let now = (self.clock)();
-        let mut ledger = self.ledger();
-        let taken = match want {
-            Some(address) if self.config.refuses(address) => Err(LeaseError::Unusable(address)),
-            Some(address) => ledger.take_fixed(now, holder, address),
-            None => ledger.take(now, holder),
-        };
-        let usage = ledger.usage(now);
-        drop(ledger);
-        if taken == Err(LeaseError::Exhausted) {
-            self.gauges.exhausted.increment(1);
-        }
-        self.gauges.show(usage);
-        taken.map(|address| Lease {
+        let address = self.change(|ledger, now| {
+            let holder = Holder::new(user, device);
+            match want {
+                Some(address) if self.config.refuses(address) => Err(LeaseError::Unusable(address)),
+                Some(address) => ledger.take_fixed(now, holder, address),
+                None => ledger.take(now, holder),
+            }
+        })?;
+        Ok(Lease {
             pool: Arc::clone(self),
             address,
+        })
+    }
+
+    /// Keeps an address for a device, `want` if one is named, whether the device has a session or not.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::lease`].
+    pub fn pin(
+        self: &Arc<Self>,
+        user: &Identity,
+        device: &str,
+        want: Option<Ipv4Addr>,
+    ) -> Result<Pin, LeaseError> {
+        let address = self.change(|ledger, now| {
+            let holder = Holder::new(user, Some(device));
+            let address = match want {
+                Some(address) if self.config.refuses(address) => {
+                    return Err(LeaseError::Unusable(address));
+                }
+                // Two devices have two addresses, even those of one user.
+                Some(address) if ledger.is_pinned(address) => {
+                    return Err(LeaseError::Taken(address));
+                }
+                Some(address) => ledger.take_fixed(now, holder, address)?,
+                None => ledger.take(now, holder)?,
+            };
+            ledger.pin(address);
+            Ok(address)
+        })?;
+        Ok(Pin {
+            pool: Arc::clone(self),
+            address,
+            released: AtomicBool::new(false),
         })
     }
 
@@ -149,10 +178,27 @@ impl AddressPool {
         &self.config
     }
 
-    fn give_back(&self, address: Ipv4Addr) {
+    /// Changes the books, and shows what they say then.
+    fn change<T>(
+        &self,
+        change: impl FnOnce(&mut Ledger, Instant) -> Result<T, LeaseError>,
+    ) -> Result<T, LeaseError> {
         let now = (self.clock)();
         let mut ledger = self.ledger();
-        ledger.give_back(now, address);
+        let outcome = change(&mut ledger, now);
+        let usage = ledger.usage(now);
+        drop(ledger);
+        if matches!(outcome, Err(LeaseError::Exhausted)) {
+            self.gauges.exhausted.increment(1);
+        }
+        self.gauges.show(usage);
+        outcome
+    }
+
+    fn give_back(&self, address: Ipv4Addr, give: impl FnOnce(&mut Ledger, Instant, Ipv4Addr)) {
+        let now = (self.clock)();
+        let mut ledger = self.ledger();
+        give(&mut ledger, now, address);
         let usage = ledger.usage(now);
         drop(ledger);
         self.gauges.show(usage);
@@ -214,6 +260,64 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.pool.give_back(self.address);
+        self.pool.give_back(self.address, Ledger::give_back);
+    }
+}
+
+/// An address that is kept for a device until it is released or dropped; then it returns to its pool as soon as no session
+/// has it.
+#[derive(Debug)]
+#[must_use]
+pub struct Pin {
+    pool: Arc<AddressPool>,
+    address: Ipv4Addr,
+    /// Changed while the ledger is held.
+    released: AtomicBool,
+}
+
+impl Pin {
+    /// Returns the device's address.
+    #[must_use]
+    pub const fn address(&self) -> Ipv4Addr {
+        self.address
+    }
+
+    /// Returns the name of the pool.
+    #[must_use]
+    pub fn pool(&self) -> &str {
+        self.pool.config.name()
+    }
+
+    /// Lends the address to a session.
+    ///
+    /// # Errors
+    ///
+    /// [`LeaseError::Taken`] when another session has it, or the pin has been released.
+    pub fn lease(&self) -> Result<Lease, LeaseError> {
+        let address = self.pool.change(|ledger, _| {
+            if self.released.load(Ordering::Relaxed) {
+                return Err(LeaseError::Taken(self.address));
+            }
+            ledger.take_pinned(self.address)
+        })?;
+        Ok(Lease {
+            pool: Arc::clone(&self.pool),
+            address,
+        })
+    }
+
+    /// Lets go of the address, whoever else has this pin; a session that has the address keeps it to its end.
+    pub fn release(&self) {
+        self.pool.give_back(self.address, |ledger, now, address| {
+            if !self.released.swap(true, Ordering::Relaxed) {
+                ledger.unpin(now, address);
+            }
+        });
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.release();
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use causeway_proto::aaa::Identity;
 
-use super::{AddressPool, Lease, LeaseError, PoolConfig, PoolUsage};
+use super::{AddressPool, Lease, LeaseError, Pin, PoolConfig, PoolUsage};
 
 /// The pools by name; the first is the one for users of whom nothing else is said.
 #[derive(Clone, Debug)]
@@ -40,6 +40,29 @@ impl Pools {
         name: Option<&str>,
         want: Option<Ipv4Addr>,
     ) -> Result<Lease, LeaseError> {
+        self.choose(name, want)?.lease(user, device, want)
+    }
+
+    /// Keeps an address for a device; the pool is chosen as for [`Self::lease`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::lease`].
+    pub fn pin(
+        &self,
+        user: &Identity,
+        device: &str,
+        name: Option<&str>,
+        want: Option<Ipv4Addr>,
+    ) -> Result<Pin, LeaseError> {
+        self.choose(name, want)?.pin(user, device, want)
+    }
+
+    fn choose(
+        &self,
+        name: Option<&str>,
+        want: Option<Ipv4Addr>,
+    ) -> Result<&Arc<AddressPool>, LeaseError> {
         let pool = match (want, name) {
             (Some(address), _) => self
                 .all()
@@ -54,7 +77,7 @@ impl Pools {
         if want.is_none() && pool.config().is_framed_only() {
             return Err(LeaseError::FramedOnly);
         }
-        pool.lease(user, device, want)
+        Ok(pool)
     }
 
     /// Returns the pool for users of whom nothing else is said.

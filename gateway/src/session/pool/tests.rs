@@ -272,3 +272,63 @@ fn random_steps_neither_double_nor_leak_an_address() {
         assert_eq!(all.len() as u64, size, "seed {seed}");
     }
 }
+
+#[test]
+fn a_pinned_address_is_its_devices_alone_with_a_session_or_without() {
+    let (pool, clock) = pool(&["10.99.0.0/29"], &[], 0);
+    let (alice, bob) = (user("alice"), user("bob"));
+    let usage = |used, free, reserved| PoolUsage {
+        used,
+        free,
+        reserved,
+    };
+    let pin = pool.pin(&alice, "laptop", None).unwrap();
+    let address = pin.address();
+    assert_eq!(pool.usage(), usage(0, 4, 1));
+    clock.fetch_add(1_000_000, Ordering::Relaxed);
+    let others: Vec<_> = std::iter::from_fn(|| pool.lease(&bob, None, None).ok()).collect();
+    assert_eq!(others.len(), 4);
+    assert!(others.iter().all(|lease| lease.address() != address));
+    let taken = Some(LeaseError::Taken(address));
+    assert_eq!(pool.lease(&bob, None, Some(address)).err(), taken);
+    assert_eq!(pool.pin(&alice, "phone", Some(address)).err(), taken);
+
+    let session = pin.lease().unwrap();
+    assert_eq!((session.address(), session.pool()), (address, "users"));
+    assert_eq!(pin.lease().err(), taken);
+    assert_eq!(pool.usage(), usage(5, 0, 0));
+    drop(session);
+    assert_eq!(pool.usage(), usage(4, 0, 1));
+    drop(pin);
+    assert_eq!(pool.usage(), usage(4, 1, 0));
+}
+
+#[test]
+fn a_session_keeps_its_address_when_the_pin_goes_first() {
+    let (pool, _) = pool(&["10.99.0.0/29"], &[], 0);
+    let alice = user("alice");
+    let pin = pool.pin(&alice, "laptop", Some(ip("10.99.0.5"))).unwrap();
+    let session = pin.lease().unwrap();
+    pin.release();
+    let again = pool.lease(&alice, None, Some(ip("10.99.0.5"))).err();
+    assert_eq!(again, Some(LeaseError::Taken(ip("10.99.0.5"))));
+    drop(session);
+    assert_eq!(pool.usage().free, 5);
+    let other = pool.pin(&user("bob"), "phone", Some(ip("10.99.0.5")));
+    // What was released gives nothing back a second time.
+    assert!(pin.lease().is_err());
+    drop(pin);
+    assert!(other.unwrap().lease().is_ok());
+}
+
+#[test]
+fn users_have_their_own_address_while_their_device_is_away() {
+    let (pool, _) = pool(&["10.99.0.0/29"], &[], 0);
+    let alice = user("alice");
+    let pin = pool.pin(&alice, "laptop", Some(ip("10.99.0.5"))).unwrap();
+    let lease = pool.lease(&user("Alice"), None, Some(ip("10.99.0.5")));
+    assert_eq!(lease.as_ref().map(Lease::address), Ok(ip("10.99.0.5")));
+    assert_eq!(pin.lease().err(), Some(LeaseError::Taken(ip("10.99.0.5"))));
+    drop(lease);
+    assert!(pin.lease().is_ok());
+}

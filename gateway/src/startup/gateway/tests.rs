@@ -7,12 +7,18 @@ use causeway_proto::aaa::{AuthMethod, Identity};
 use causeway_proto::crypto::SecretBytes;
 use causeway_proto::ip::checksum::Sum;
 use causeway_proto::ip::filter::Filter;
+use causeway_proto::terminate::TerminateCause;
+use causeway_proto::wireguard::{PresharedKey, PrivateKey};
 
-use crate::client::{Login, Options, Trust, Tunnel};
+use crate::client::{Login, MobilityOptions, MobilityTunnel, Options, Trust, Tunnel};
+use crate::control::protocol::{NewDevice, Request, Response};
 use crate::dataplane::Counter;
 use crate::observe::metrics::Names;
 use crate::os::tun::{Offload, Peer};
-use crate::session::SessionCommand;
+use crate::os::udp;
+use crate::session::{SessionCommand, State};
+
+const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A gateway on loopback with a device in memory.
 fn gateway(config: &Config) -> (Gateway, Peer) {
@@ -21,8 +27,17 @@ fn gateway(config: &Config) -> (Gateway, Peer) {
     let parts = Parts {
         listeners: vec![TcpListener::bind("127.0.0.1:0").unwrap()],
         admin: None,
+        mobility: config
+            .mobility
+            .iter()
+            .map(|_| {
+                let shards = u8::try_from(config.dataplane().shards).unwrap();
+                udp::listen(LOOPBACK, shards, udp::Offloads::default()).unwrap()
+            })
+            .collect(),
         control: None,
         certificates: translate::certificates(config, &config.sstp.listen).unwrap(),
+        authority: Authority::read(config).unwrap(),
         device,
         metrics,
     };
@@ -88,5 +103,100 @@ async fn an_order_changes_the_filter_of_a_running_session() {
     send(&arrives).await;
     send(&|| named().is_none()).await;
     drop(tunnel);
+    gateway.stop().await;
+}
+
+/// Enrols a device as an administrator does, and returns how it comes in.
+fn enrol(gateway: &Gateway, name: &str) -> MobilityOptions {
+    let private_key = PrivateKey::from_bytes([7; 32]);
+    let request = Request::DeviceAdd(Box::new(NewDevice {
+        name: name.to_owned(),
+        public_key: private_key.public().to_string(),
+        ..NewDevice::default()
+    }));
+    let Response::Enrolled { profile, .. } = gateway.desk.respond(request) else {
+        panic!("not enrolled");
+    };
+    MobilityOptions {
+        server: gateway.mobility[0],
+        server_key: profile.server_public_key.parse().unwrap(),
+        private_key,
+        preshared_key: PresharedKey::default(),
+        address: profile.address.split('/').next().unwrap().parse().unwrap(),
+    }
+}
+
+/// Waits until it is so.
+async fn until(mut done: impl FnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(Instant::now() < limit, "it never comes to that");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_comes_moves_is_put_out_and_comes_again_until_it_is_revoked() {
+    let patience = Duration::from_secs(30);
+    let (gateway, peer) = gateway(&Config::dev().unwrap());
+    let options = enrol(&gateway, "phone");
+    let mut tunnel = MobilityTunnel::connect(options.clone(), patience)
+        .await
+        .unwrap();
+    let packet = datagram(tunnel.address());
+    let arrives = || peer.receive().is_ok_and(|(_, octets)| octets == packet);
+    tunnel.send(&packet).unwrap();
+    until(arrives).await;
+    let [first] = gateway.table.snapshot().try_into().unwrap();
+    assert_eq!(first.state, State::Up);
+    assert_eq!(first.facts.device.as_deref(), Some("phone"));
+    assert_eq!(first.remote.port(), tunnel.port().unwrap());
+
+    tunnel.roam().unwrap();
+    tunnel.send(&packet).unwrap();
+    until(arrives).await;
+    let view = || gateway.table.find(first.id).unwrap();
+    until(|| view().facts.roams == 1).await;
+    assert_eq!(view().remote.port(), tunnel.port().unwrap());
+    // What comes back finds it there.
+    let mut back = packet.clone();
+    back.copy_within(12..16, 16);
+    back[12..16].copy_from_slice(&[10, 98, 0, 1]);
+    peer.send(&back).unwrap();
+    let came = tunnel.receive(Instant::now() + patience).await.unwrap();
+    assert_eq!(came.unwrap()[..28], back);
+
+    let order = SessionCommand::Terminate(TerminateCause::Admin);
+    assert!(gateway.table.command(first.id, order));
+    until(|| gateway.table.snapshot().is_empty()).await;
+    tunnel.send(&packet).unwrap();
+    let unknown = || {
+        gateway
+            .data_plane
+            .counters()
+            .datagrams
+            .up
+            .get(Counter::NoKey)
+    };
+    until(|| unknown() > 0).await;
+    // A device that has lost its memory must not say the time of its first coming again; it says it to 17 ms.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let again = MobilityTunnel::connect(options.clone(), patience)
+        .await
+        .unwrap();
+    let [second] = gateway.table.snapshot().try_into().unwrap();
+    assert_ne!(second.id, first.id);
+    assert_eq!(second.address, first.address);
+
+    let request = Request::DeviceRevoke {
+        what: "phone".to_owned(),
+        dry_run: false,
+    };
+    let revoked = gateway.desk.respond(request);
+    assert!(matches!(revoked, Response::Revoked { .. }), "{revoked:?}");
+    until(|| gateway.table.snapshot().is_empty()).await;
+    drop(again);
+    let refused = MobilityTunnel::connect(options, Duration::from_millis(300)).await;
+    assert!(refused.is_err(), "a device that was revoked is answered");
     gateway.stop().await;
 }

@@ -159,16 +159,16 @@ impl Call {
             now,
         );
         let applicant = Applicant {
-            tunnel: TunnelKind::Sstp,
-            remote: connection.remote,
-            local: connection.local,
-            session: id.accounting_id(unix_now()),
             nas_port: id.number(),
             correlation: connection.correlation,
-            ras_client_version: None,
-            ras_client_name: None,
             connect_info: Some(format!("SSTP TLS{} {}", facts.tls_version, facts.cipher)),
             mtu: config.machine.ppp.mru.min(1400),
+            ..Applicant::new(
+                TunnelKind::Sstp,
+                connection.remote,
+                connection.local,
+                id.accounting_id(unix_now()),
+            )
         };
         let mut io = TlsIo::new(connection.stream, connection.tls);
         io.bound_unsent();

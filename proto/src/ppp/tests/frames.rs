@@ -8,15 +8,8 @@ use crate::crypto::{Rng, SecretBytes};
 use crate::ppp::control::{self, Packet};
 use crate::ppp::frame::{self, Protocol};
 use crate::ppp::{ClientConfig, Config, Event, Link, Profile, ServerConfig, Supplicant};
+pub(super) use crate::timer::testing::start;
 use crate::wire::{Decode, Reader};
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "any instant will do to start from"
-)]
-pub(super) fn start() -> Instant {
-    Instant::now()
-}
 
 pub(super) fn rng(seed: u8) -> Rng {
     Rng::from_seed(&[seed; 32])

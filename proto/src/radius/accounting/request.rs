@@ -108,8 +108,8 @@ pub struct Holder<'a> {
     pub classes: &'a [Vec<u8>],
     /// Framed-IP-Address.
     pub address: Ipv4Addr,
-    /// How the user logged in.
-    pub method: AuthMethod,
+    /// How the user logged in; `None` when nobody did.
+    pub method: Option<AuthMethod>,
     /// Who decided.
     pub authentic: Authentic,
 }
@@ -135,13 +135,15 @@ pub fn session_attributes(
         Authentic::Local => 2,
     };
     list.push_u32(AttributeType::ACCT_AUTHENTIC, authentic);
-    let method: u32 = match holder.method {
-        AuthMethod::Pap => 1,
-        AuthMethod::ChapMd5 => 2,
-        AuthMethod::MsChapV2 => 4,
-        AuthMethod::Eap => 5,
-    };
-    list.push_microsoft(MicrosoftType::ACCT_AUTH_TYPE, &method.to_be_bytes());
+    if let Some(method) = holder.method {
+        let method: u32 = match method {
+            AuthMethod::Pap => 1,
+            AuthMethod::ChapMd5 => 2,
+            AuthMethod::MsChapV2 => 4,
+            AuthMethod::Eap => 5,
+        };
+        list.push_microsoft(MicrosoftType::ACCT_AUTH_TYPE, &method.to_be_bytes());
+    }
     let room = MAX_LEN.saturating_sub(MIN_LEN).saturating_sub(RESERVED);
     let mut octets = list.finish()?.to_vec();
     for class in holder.classes {

@@ -484,15 +484,7 @@ impl Client {
 fn nobody(nas: Option<Ipv4Addr>) -> Applicant {
     let here = SocketAddr::new(IpAddr::V4(nas.unwrap_or(Ipv4Addr::LOCALHOST)), 0);
     Applicant {
-        tunnel: TunnelKind::Sstp,
-        remote: here,
-        local: here,
-        session: "probe".into(),
-        nas_port: 0,
-        correlation: None,
-        ras_client_version: None,
-        ras_client_name: None,
-        connect_info: None,
         mtu: 1400,
+        ..Applicant::new(TunnelKind::Sstp, here, here, "probe".into())
     }
 }

@@ -1,4 +1,4 @@
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::*;
 use crate::radius::authenticator::{
@@ -6,6 +6,7 @@ use crate::radius::authenticator::{
     with_message_authenticator,
 };
 use crate::radius::{AttributeList, AttributeType, Code, MAX_LEN, Packet};
+use crate::timer::testing::start;
 use crate::wire::{Decode, Encode};
 
 const SECRET: &[u8] = b"coa secret";
@@ -264,9 +265,8 @@ fn an_answer_is_signed_and_brings_the_proxys_state_back() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "any instant will do")]
 fn an_answer_is_kept_for_as_long_as_its_request_can_come_again() {
-    let start = Instant::now();
+    let start = start();
     let mut answered = Answered::default();
     answered.keep(start, 1, [1; 16], vec![42]);
     let twice = start + WINDOW * 2;

@@ -8,6 +8,7 @@ use super::*;
 use crate::crypto::SecretBytes;
 use crate::sstp::attribute::CryptoBinding;
 use crate::sstp::binding::{Hlak, compound_mac};
+use crate::timer::testing::start;
 
 const MAC_AT: usize = CONNECTED_LEN - 32;
 
@@ -20,8 +21,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "any instant will do")]
-        let now = Instant::now();
+        let now = start();
         let config = Config {
             hashes: HashProtocol::ALL.to_vec(),
             hello_interval: secs(60),

@@ -23,16 +23,18 @@ fn nas() -> Nas {
 
 fn applicant(session: &str) -> Applicant {
     Applicant {
-        tunnel: TunnelKind::Sstp,
-        remote: "198.51.100.7:50123".parse().unwrap(),
-        local: "203.0.113.4:443".parse().unwrap(),
-        session: session.into(),
         nas_port: 7,
         correlation: Some("{6B29FC40-CA47-1067-B31D-00DD010662DA}".into()),
         ras_client_version: Some("MSRASV5.20".into()),
         ras_client_name: Some("MSRAS-0-PC7".into()),
         connect_info: Some("SSTP TLS1.3".into()),
         mtu: 1400,
+        ..Applicant::new(
+            TunnelKind::Sstp,
+            "198.51.100.7:50123".parse().unwrap(),
+            "203.0.113.4:443".parse().unwrap(),
+            session.into(),
+        )
     }
 }
 
@@ -41,7 +43,7 @@ fn holder(classes: &[Vec<u8>]) -> Holder<'_> {
         user: b"CORP\\alice",
         classes,
         address: [10, 99, 0, 7].into(),
-        method: AuthMethod::MsChapV2,
+        method: Some(AuthMethod::MsChapV2),
         authentic: Authentic::Radius,
     }
 }

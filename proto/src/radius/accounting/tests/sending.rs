@@ -5,6 +5,7 @@ use super::*;
 use crate::crypto::Rng;
 use crate::radius::authenticator::sign_reply;
 use crate::radius::{Code, Discard, MAX_LEN, Packet, ServerId};
+use crate::timer::testing::start;
 use crate::wire::Decode;
 
 /// The machine on a clock that jumps, and servers that keep what they take.
@@ -30,7 +31,6 @@ enum Behaviour {
 }
 
 impl Rig {
-    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
     fn new(servers: &[Behaviour], queue_max: usize) -> Self {
         let config = Config {
             servers: (0..servers.len())
@@ -44,7 +44,7 @@ impl Rig {
         };
         Self {
             sender: Sender::new(config, Rng::from_seed(&[1; 32])),
-            now: Instant::now(),
+            now: start(),
             wall: WALL,
             seq: 0,
             servers: servers.to_vec(),

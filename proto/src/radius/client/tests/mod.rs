@@ -5,6 +5,7 @@ use super::super::authenticator::{EMPTY_MESSAGE_AUTHENTICATOR, sign_reply};
 use super::super::{AttributeList, AttributeType};
 use super::*;
 use crate::aaa::{Identity, TunnelKind};
+use crate::timer::testing::start;
 
 mod belief;
 mod health;
@@ -12,11 +13,6 @@ mod servers;
 mod settling;
 
 const SECRET: &[u8] = b"secret";
-
-#[expect(clippy::disallowed_methods, reason = "any instant will do")]
-fn start() -> Instant {
-    Instant::now()
-}
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -48,16 +44,13 @@ fn client(servers: usize, change: impl FnOnce(&mut Config)) -> Client {
 
 fn applicant() -> Applicant {
     Applicant {
-        tunnel: TunnelKind::Sstp,
-        remote: "198.51.100.7:50123".parse().unwrap(),
-        local: "203.0.113.4:443".parse().unwrap(),
-        session: "0a2b3c4d".into(),
         nas_port: 1,
-        correlation: None,
-        ras_client_version: None,
-        ras_client_name: None,
-        connect_info: None,
-        mtu: 1500,
+        ..Applicant::new(
+            TunnelKind::Sstp,
+            "198.51.100.7:50123".parse().unwrap(),
+            "203.0.113.4:443".parse().unwrap(),
+            "0a2b3c4d".into(),
+        )
     }
 }
 

@@ -1,0 +1,106 @@
+//! The door for devices that need no log-in: what their user was allowed when they were enrolled holds on.
+
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use causeway_proto::aaa::{Applicant, Refusal, RefuseReason, TunnelKind};
+use causeway_proto::radius::accounting::Authentic;
+use tracing::{debug, info};
+
+use crate::session::command::Commands;
+use crate::session::peers::{self, Origin, Peer};
+
+use super::{Admission, Limits, Seat, filter, limits};
+
+impl Seat {
+    /// Takes the orders, for a task of their own.
+    #[must_use]
+    pub fn take_commands(&mut self) -> Commands {
+        std::mem::replace(&mut self.commands, Commands::closed())
+    }
+}
+
+impl Admission {
+    /// Gives a seat to an enrolled device that has shown its key: with its own address, and for what is left of its
+    /// log-in. Nobody is asked. `remote` and `local` are the outer ends.
+    ///
+    /// # Errors
+    ///
+    /// When the gateway drains, the log-in has expired, there are as many sessions as may be, the address is in use, or
+    /// the filter is not there any more.
+    pub fn resume(
+        &self,
+        peer: &Peer,
+        remote: SocketAddr,
+        local: SocketAddr,
+    ) -> Result<Seat, Refusal> {
+        let resumed = self.resume_at(peers::now(), peer, remote, local);
+        if let Err(refusal) = &resumed {
+            let reason = refusal.reason.as_str();
+            metrics::counter!("causeway_session_setup_failures_total",
+                "protocol" => TunnelKind::Mobility.as_str(), "stage" => "auth", "reason" => reason)
+            .increment(1);
+        }
+        resumed
+    }
+
+    pub(in crate::session) fn resume_at(
+        &self,
+        now: SystemTime,
+        peer: &Peer,
+        remote: SocketAddr,
+        local: SocketAddr,
+    ) -> Result<Seat, Refusal> {
+        if !peer.is_open(now) {
+            debug!(device = peer.name(), user.name = %peer.user().display(), "the log-in of the device has expired");
+            return Err(Refusal::new(RefuseReason::Rejected));
+        }
+        let id = self.new_session_id();
+        let began = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let applicant = Applicant {
+            nas_port: id.number(),
+            connect_info: Some("WireGuard".to_owned()),
+            ..Applicant::new(TunnelKind::Mobility, remote, local, id.accounting_id(began))
+        };
+        let authorization = peer.authorization();
+        let mut seat = self.enter(id, &applicant, peer.user())?;
+        let settings = self.settings.load();
+        let filter = filter(&settings, authorization)?;
+        let limits = Limits {
+            session_timeout: peer.time_left(now),
+            ..limits(&settings, authorization)?
+        };
+        let lease = peer.lease().map_err(|error| {
+            info!(device = peer.name(), user.name = %peer.user().display(), %error, "no address for the device");
+            Refusal::new(RefuseReason::NoAddress)
+        })?;
+        let network = self.seat(&mut seat, authorization, (filter, lease, limits))?;
+        if !authorization.server.is_empty() {
+            let server = authorization.server.clone();
+            seat.guard.update(|facts| facts.server = Some(server));
+        }
+        seat.guard.update(|facts| {
+            facts.method = peer.method();
+            facts.device = Some(peer.name().to_owned());
+        });
+        let authentic = match peer.origin() {
+            Origin::Login => Authentic::Radius,
+            Origin::Administrator => Authentic::Local,
+        };
+        let account = self.table.accounting().account(
+            &applicant,
+            authorization,
+            (peer.method(), authentic),
+            network.address,
+        );
+        if let Some(account) = account {
+            seat.guard.set_account(account);
+        }
+        Ok(seat)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,282 @@
+//! The sessions of enrolled devices.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use causeway_proto::ip::filter::Filter;
+use causeway_proto::terminate::TerminateCause;
+use causeway_proto::wireguard::{PeerId, Role};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tracing::{Span, debug, info, info_span};
+
+use super::{Driver, Order};
+use crate::dataplane::{DatagramAttachment, DatagramSession, Endpoint};
+use crate::session::LimitChange;
+use crate::session::admission::Seat;
+use crate::session::command::Commands;
+use crate::session::peers::Peer;
+
+/// A session: its seat, and its place in the packet path.
+pub(super) struct Live {
+    pub(super) attachment: DatagramAttachment,
+    seat: Seat,
+    span: Span,
+    address: Ipv4Addr,
+    endpoint: Option<Endpoint>,
+    /// Whether it was up at least once.
+    greeted: bool,
+    since: Instant,
+    serial: u64,
+    forwarder: AbortHandle,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.forwarder.abort();
+    }
+}
+
+static SERIAL: AtomicU64 = AtomicU64::new(0);
+
+impl Live {
+    pub(super) const fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Returns where the device is.
+    pub(super) fn remote(&self) -> Option<SocketAddr> {
+        self.endpoint.map(|endpoint| endpoint.path.remote)
+    }
+
+    /// Puts another filter in force and notes its name.
+    pub(super) fn set_filter(&self, filter: Option<Arc<Filter>>) {
+        let name = filter.as_ref().map(|filter| filter.name().to_owned());
+        self.span.in_scope(|| {
+            info!(
+                event = "filter",
+                filter = name.as_deref(),
+                "the session has another filter"
+            );
+        });
+        self.attachment.set_filter(filter);
+        self.seat.guard.update(|facts| facts.filter = name);
+    }
+
+    /// A handshake is complete.
+    pub(super) fn reached(&mut self, role: Role) {
+        self.seat.guard.set_up();
+        let remote = self.remote();
+        self.span.in_scope(|| {
+            if self.greeted {
+                debug!(event = "rekey", ?role, client.address = remote.map(tracing::field::display), "new keys");
+            } else {
+                info!(event = "session_up", user.name = %self.seat.user.display(), inner.ip = %self.address,
+                    client.address = remote.map(tracing::field::display), "session up");
+            }
+        });
+        self.greeted = true;
+    }
+
+    /// No key is alive any more.
+    pub(super) fn unreachable(&mut self) {
+        self.attachment.remove_sending();
+        self.seat.guard.set_unreachable();
+        self.span.in_scope(|| {
+            debug!(
+                event = "unreachable",
+                "the device is not heard of; its session is kept"
+            );
+        });
+    }
+}
+
+impl Driver {
+    /// Opens the session of a device that has shown its key; returns whether it is admitted.
+    pub(super) fn open(&mut self, id: PeerId, way: Option<Endpoint>) -> bool {
+        let Some(peer) = self.peers.by_id(id) else {
+            return false;
+        };
+        if self.sessions.contains_key(&id) {
+            return true;
+        }
+        if !peer.is_open(self.peers.now()) {
+            debug!(peer = peer.name(), user.name = %peer.user().display(), "the device's log-in has expired");
+            return false;
+        }
+        let Some((way, local)) = way.and_then(|way| Some((way, self.sockets.local(&way)?))) else {
+            return false;
+        };
+        let seat = match self.admission.resume(&peer, way.path.remote, local) {
+            Ok(seat) => seat,
+            Err(refusal) => {
+                info!(event = "session_refused", peer = peer.name(), user.name = %peer.user().display(),
+                    reason = refusal.reason.as_str(), "an enrolled device was not let in");
+                return false;
+            }
+        };
+        match self.attach(&peer, seat, Some(way)) {
+            Some(live) => {
+                self.sessions.insert(id, live);
+                self.note_way(None, way);
+                self.peers.note_arrived(id, way.path.remote);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn attach(&self, peer: &Peer, mut seat: Seat, way: Option<Endpoint>) -> Option<Live> {
+        let network = seat.network.take()?;
+        let id = seat.guard.id();
+        let span = info_span!("session", session = %id, tunnel = "mobility", peer = peer.name());
+        let attached = self.data_plane.attach_datagram(DatagramSession {
+            id,
+            address: network.address,
+            mtu: network.mtu,
+            filter: seat.filter.take(),
+            peer: peer.id(),
+            shard: self.shard(peer.id()),
+            activity: Arc::clone(&seat.activity),
+            peer_activity: self.interface.activity(peer.id())?,
+            notices: self.notices.0.clone(),
+        });
+        let attachment = match attached {
+            Ok(attachment) => attachment,
+            Err(error) => {
+                tracing::error!(%error, "the data plane took no session");
+                seat.guard.set_cause(TerminateCause::ServerStop);
+                return None;
+            }
+        };
+        if let Some(way) = way {
+            attachment.set_endpoint(way);
+        }
+        let endpoint = way;
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let commands = seat.take_commands();
+        let forwarder = tokio::spawn(forward(commands, peer.id(), serial, self.orders.0.clone()));
+        Some(Live {
+            attachment,
+            seat,
+            span,
+            address: network.address,
+            endpoint,
+            greeted: false,
+            since: Instant::now(),
+            serial,
+            forwarder: forwarder.abort_handle(),
+        })
+    }
+
+    /// Calls a device that was there when the gateway stopped: opens its session and begins a handshake.
+    pub(super) fn call(&mut self, now: Instant, id: PeerId) {
+        let way = self
+            .peers
+            .by_id(id)
+            .and_then(|peer| peer.endpoint())
+            .and_then(|remote| self.way(&[], remote));
+        if way.is_some() && !self.sessions.contains_key(&id) && self.open(id, way) {
+            self.interface.handle_decision(now, id, true);
+            self.interface.handle_need(now, id);
+        }
+    }
+
+    /// Notes where the device is: a handshake came from there.
+    pub(super) fn moved(&mut self, id: PeerId, way: Option<Endpoint>, role: Role) {
+        let (Some(live), Some(way)) = (self.sessions.get_mut(&id), way) else {
+            return;
+        };
+        // What the device began, its data has confirmed: the packet path knows where that came from, and by now perhaps more.
+        if role == Role::Initiator {
+            live.attachment.set_endpoint(way);
+        }
+        if live.endpoint == Some(way) {
+            return;
+        }
+        let before = live.endpoint.replace(way);
+        live.seat.guard.set_remote(way.path.remote);
+        self.note_way(before, way);
+    }
+
+    fn note_way(&mut self, before: Option<Endpoint>, now: Endpoint) {
+        self.forget_way(before);
+        self.ways.insert(now.path.remote, now);
+    }
+
+    fn forget_way(&mut self, before: Option<Endpoint>) {
+        if let Some(before) = before {
+            self.ways.remove(&before.path.remote);
+        }
+    }
+
+    /// The device is somewhere else.
+    pub(super) fn roamed(&mut self, id: PeerId, from: Endpoint, to: Endpoint) {
+        let Some(live) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let before = live.endpoint.replace(to);
+        live.seat.guard.roamed(to.path.remote);
+        metrics::counter!("causeway_session_roams_total", "protocol" => "mobility").increment(1);
+        live.span.in_scope(|| {
+            debug!(event = "roamed", from = %from.path.remote, to = %to.path.remote, "the device is somewhere else");
+        });
+        self.peers.note_seen(id, Some(to.path.remote), [0; 12]);
+        self.note_way(before, to);
+    }
+
+    /// A device has been enrolled again: its session goes on for longer.
+    pub(super) fn renewed(&mut self, peer: &Peer) {
+        let Some(live) = self.sessions.get(&peer.id()) else {
+            return;
+        };
+        let change = LimitChange {
+            session_timeout: peer.time_left(self.peers.now()),
+            idle_timeout: None,
+        };
+        self.admission
+            .table()
+            .change_limits(live.seat.guard.id(), change);
+    }
+
+    /// Ends a session, if there is one, and makes the machine forget its keys.
+    pub(super) fn end(&mut self, id: PeerId, cause: TerminateCause) {
+        self.patience.stop(id);
+        let Some(mut live) = self.sessions.remove(&id) else {
+            return;
+        };
+        let now = Instant::now();
+        self.forget_way(live.endpoint);
+        self.interface.remove_peer(now, id);
+        if let Some(peer) = self.peers.by_id(id) {
+            self.know(now, &peer);
+        }
+        live.seat.guard.set_cause(cause);
+        let usage = live.seat.activity.usage();
+        let span = live.span.clone();
+        span.in_scope(|| {
+            info!(event = "session_end", user.name = %live.seat.user.display(), inner.ip = %live.address, end_cause = cause.as_str(),
+                code = cause.number(), rx_bytes = usage.up_octets, tx_bytes = usage.down_octets,
+                duration_s = live.since.elapsed().as_secs(), "session ended");
+        });
+        drop(live);
+    }
+}
+
+/// Passes on the orders to one session until the table forgets it.
+async fn forward(mut commands: Commands, peer: PeerId, serial: u64, orders: mpsc::Sender<Order>) {
+    loop {
+        let command = commands.next().await;
+        let last = command.is_none();
+        let order = Order {
+            peer,
+            serial,
+            command,
+        };
+        if orders.send(order).await.is_err() || last {
+            return;
+        }
+    }
+}

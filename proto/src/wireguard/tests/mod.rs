@@ -1,0 +1,7 @@
+mod boringtun;
+mod flood;
+mod handshake;
+mod keys;
+mod network;
+mod side;
+mod timing;
