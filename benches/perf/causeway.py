@@ -160,7 +160,7 @@ class MobilityPair(Mobility):
         process.wait(20)
         self.cp = []
         with open(f"{bench.WORK}/{self.name}/servers.toml", "a") as f:
-            f.write(f'endpoint = "{bench.OS}:5008"\n')
+            f.write(f'endpoint = "{bench.OS}:5008"\nconnected = true\n')
         self.serve(listed, bench.C, bench.OC, "10.78.0.0/24", "cwperf1", "client")
         bench.wait(lambda: "cwperf1" in bench.sh("ip -o link", bench.C), 10, "cwperf1")
         bench.sh(f"ip addr add {CLIENT}/32 dev cwperf1; ip route replace {self.behind}/32 dev cwperf1 src {CLIENT}", bench.C)

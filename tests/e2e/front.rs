@@ -70,6 +70,8 @@ fn start(change: impl FnOnce(&mut Config)) -> (tokio::runtime::Runtime, House) {
     });
     config.admin.listen = None;
     config.admin.socket = folder.path().join("admin.sock");
+    // Its port is a fixed one.
+    config.mobility = None;
     config.limits.new_per_second = 1_000_000;
     change(&mut config);
     let in_memory = || Err(io::Error::other("a test"));

@@ -1,7 +1,7 @@
 //! The pages of `causeway explain`.
 
 /// Each code with its page.
-const PAGES: [(&str, &str); 53] = [
+const PAGES: [(&str, &str); 54] = [
     ("E0101", include_str!("../../docs/errors/E0101.md")),
     ("E0102", include_str!("../../docs/errors/E0102.md")),
     ("E0103", include_str!("../../docs/errors/E0103.md")),
@@ -48,6 +48,7 @@ const PAGES: [(&str, &str); 53] = [
     ("E0704", include_str!("../../docs/errors/E0704.md")),
     ("E0705", include_str!("../../docs/errors/E0705.md")),
     ("E0706", include_str!("../../docs/errors/E0706.md")),
+    ("E0707", include_str!("../../docs/errors/E0707.md")),
     ("E0801", include_str!("../../docs/errors/E0801.md")),
     ("E0802", include_str!("../../docs/errors/E0802.md")),
     ("E0803", include_str!("../../docs/errors/E0803.md")),

@@ -1,7 +1,7 @@
 //! `[mobility]`: the tunnel that roams, in WireGuard's protocol.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use causeway_proto::wireguard::PrivateKey;
@@ -37,7 +37,7 @@ pub(super) struct File {
 pub enum EnrolBy {
     /// Not at all.
     Off,
-    /// With a token that an administrator has made.
+    /// With a token that an administrator has made; not in this version.
     Token,
     /// By its user's log-in over HTTPS.
     Radius,
@@ -45,6 +45,8 @@ pub enum EnrolBy {
 
 /// Where the register of devices is unless the file says otherwise.
 const PEERS_FILE: &str = "/var/lib/causeway/peers.toml";
+/// What the gateway's private key is called beside the register, when no other place is named.
+const KEY_FILE: &str = "mobility.key";
 /// The port.
 const PORT: u16 = 5008;
 
@@ -96,24 +98,48 @@ pub struct Mobility {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Key {
     source: Option<SecretRef>,
-    /// Make one when there is none (`serve --dev`).
-    make: bool,
+    making: Making,
+}
+
+/// Whether a key is made when there is none.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Making {
+    Never,
+    /// Whenever there is none (`serve --dev`).
+    Always,
+    /// At the first start, which is the one that finds no register here: devices that are enrolled know another key.
+    First {
+        register: PathBuf,
+    },
 }
 
 impl Key {
-    /// Returns the key.
+    /// A key of which the file says nothing: made at the first start beside the register, or for one run without one.
+    fn beside(register: Option<&Path>) -> Self {
+        match register {
+            Some(register) => Self {
+                source: Some(SecretRef::File(register.with_file_name(KEY_FILE))),
+                making: Making::First {
+                    register: register.to_owned(),
+                },
+            },
+            None => Self {
+                source: None,
+                making: Making::Always,
+            },
+        }
+    }
+
+    /// Returns the key that is there, and makes none in a file.
     ///
     /// # Errors
     ///
-    /// When it cannot be read, is no key, or cannot be made.
+    /// When it cannot be read, or is no key.
     pub fn read(&self) -> Result<PrivateKey, CredentialError> {
         let Some(source) = &self.source else {
             return make();
         };
-        let text = match source.read() {
-            Ok(text) => text,
-            Err(error) => return self.instead(error),
-        };
+        let text = source.read()?;
         let key = str::from_utf8(text.expose()).ok();
         key.and_then(|key| key.parse().ok())
             .ok_or_else(|| CredentialError::Unusable {
@@ -122,6 +148,26 @@ impl Key {
                     "no private key: 32 octets in base64, as `causeway keys mobility` writes it"
                         .to_owned(),
             })
+    }
+
+    /// Returns the key for the gateway itself, which makes it at its first start.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, is no key, or cannot be made.
+    pub fn read_or_make(&self) -> Result<PrivateKey, CredentialError> {
+        let Some(path) = self.absent()? else {
+            return self.read();
+        };
+        let key = make()?;
+        let text = Zeroizing::new(format!("{}\n", key.expose_base64().as_str()));
+        credentials::write_private(path, text.as_bytes()).map_err(|source| {
+            CredentialError::Unreadable {
+                path: path.to_owned(),
+                source,
+            }
+        })?;
+        Ok(key)
     }
 
     /// Where it is to be, for people; empty when it is made for this run.
@@ -135,34 +181,32 @@ impl Key {
 
     /// Returns what is known before the start: a key that would be made cannot be wrong.
     pub(super) fn check(&self) -> Result<(), CredentialError> {
-        let absent = match (&self.source, self.make) {
-            (None, true) => true,
-            (Some(SecretRef::File(path)), true) => !path.exists(),
-            (_, _) => false,
-        };
-        if absent {
-            Ok(())
-        } else {
-            self.read().map(drop)
+        match self.absent()? {
+            Some(_) => Ok(()),
+            None => self.read().map(drop),
         }
     }
 
-    fn instead(&self, error: CredentialError) -> Result<PrivateKey, CredentialError> {
-        let (Some(SecretRef::File(path)), true) = (&self.source, self.make) else {
-            return Err(error);
+    /// Returns the file that is not there and that the gateway would make.
+    fn absent(&self) -> Result<Option<&Path>, CredentialError> {
+        let Some(SecretRef::File(path)) = &self.source else {
+            return Ok(None);
         };
-        if path.exists() {
-            return Err(error);
+        // What cannot be looked at is not absent; reading it says why.
+        let is_absent = |path: &Path| matches!(path.try_exists(), Ok(false));
+        if self.making == Making::Never || !is_absent(path) {
+            return Ok(None);
         }
-        let key = make()?;
-        let text = Zeroizing::new(format!("{}\n", key.expose_base64().as_str()));
-        credentials::write_private(path, text.as_bytes()).map_err(|source| {
-            CredentialError::Unreadable {
+        match &self.making {
+            Making::First { register } if !is_absent(register) => Err(CredentialError::Unusable {
                 path: path.clone(),
-                source,
-            }
-        })?;
-        Ok(key)
+                reason: format!(
+                    "is not there, and another key would shut out the devices in {}; put it back, or name where it is",
+                    register.display()
+                ),
+            }),
+            Making::First { .. } | Making::Always | Making::Never => Ok(Some(path)),
+        }
     }
 }
 
@@ -185,22 +229,20 @@ pub(super) fn check(file: File, purpose: Purpose, report: &mut Report) -> Option
         peers_file,
     } = file;
     let trial = purpose == Purpose::Trial;
+    let peers_file = peers_file.or_else(|| (!trial).then(|| PEERS_FILE.into()));
     let key = check_key(private_key, trial, report);
     if !enabled.unwrap_or_else(|| key.is_some()) {
         return None;
     }
-    if key.is_none() && !trial && !report.layers.is_set("mobility.private_key") {
+    if enrol == EnrolBy::Token {
         report
             .error(
-                "E0701",
-                "mobility.enabled",
-                "the Mobility tunnel has no private key",
+                "E0707",
+                "mobility.enrol",
+                "tokens for enrolment are not in this version",
             )
-            .label("`mobility.private_key` is missing")
-            .help(
-                "`causeway keys mobility --out /etc/causeway/mobility.key` makes one; then \
-                 `private_key = \"/etc/causeway/mobility.key\"`",
-            );
+            .label("\"radius\" or \"off\"")
+            .help("`causeway peer add NAME` enrols a device without a log-in, for `--expires` if it says so");
     }
     check_listen(&listen, report);
     for (i, text) in external.iter().enumerate() {
@@ -223,17 +265,14 @@ pub(super) fn check(file: File, purpose: Purpose, report: &mut Report) -> Option
     }
     Some(Mobility {
         listen,
-        key: key.unwrap_or(Key {
-            source: None,
-            make: trial,
-        }),
+        key: key.unwrap_or_else(|| Key::beside(peers_file.as_deref().filter(|_| !trial))),
         external,
         pool,
         persist: persist.duration(),
         keepalive: keepalive.limit(),
         enrol,
         reauth: reauth.limit(),
-        peers_file: peers_file.or_else(|| (!trial).then(|| PEERS_FILE.into())),
+        peers_file,
     })
 }
 
@@ -263,7 +302,7 @@ fn check_key(text: Option<String>, trial: bool, report: &mut Report) -> Option<K
     };
     Some(Key {
         source: Some(source),
-        make: trial,
+        making: if trial { Making::Always } else { Making::Never },
     })
 }
 

@@ -41,7 +41,7 @@ impl Authority {
             dynauth: config.dynauth()?,
             users,
             mobility: match &config.mobility {
-                Some(mobility) => Some(mobility.key.read()?),
+                Some(mobility) => Some(mobility.key.read_or_make()?),
                 None => None,
             },
         })

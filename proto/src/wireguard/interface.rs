@@ -31,6 +31,8 @@ pub struct Interface {
     checker: Checker,
     limiter: Limiter,
     strangers: Strangers,
+    /// How many cookies an address gets: a sender who reads its first has no use for more.
+    cookies: Limiter,
     peers: HashMap<PeerId, Peer>,
     by_key: HashMap<PublicKey, PeerId>,
     deadlines: Deadlines<PeerId>,
@@ -49,6 +51,7 @@ impl Interface {
             checker,
             limiter: Limiter::default(),
             strangers: Strangers::default(),
+            cookies: Limiter::default(),
             peers: HashMap::new(),
             by_key: HashMap::new(),
             deadlines: Deadlines::new(),
@@ -158,6 +161,7 @@ impl Interface {
             Shown::Nothing => Err(Discard::BadMac1),
             Shown::Key | Shown::Address if !under_load => Ok(()),
             Shown::Key if self.strangers.take(now, from.ip()) => Ok(()),
+            Shown::Key if self.cookies.exhausts(now, from.ip()) => Err(Discard::RateLimited),
             Shown::Key => {
                 let cx = &mut self.cx;
                 let reply = self.checker.reply(now, from, sender, octets, &mut cx.rng);

@@ -20,22 +20,33 @@ pub(super) struct Limiter {
 }
 
 impl Limiter {
-    /// Takes a handshake from the bucket of `from`; returns whether there was one.
+    /// Takes a handshake from the bucket of `from`; returns whether there was one. When too many addresses are
+    /// remembered, another one has none.
     pub(super) fn take(&mut self, now: Instant, from: IpAddr) -> bool {
+        self.spend(now, from) == Some(true)
+    }
+
+    /// Returns whether the bucket of `from` is empty after this; that of an address that cannot be remembered never is.
+    pub(super) fn exhausts(&mut self, now: Instant, from: IpAddr) -> bool {
+        self.spend(now, from) == Some(false)
+    }
+
+    /// Takes from a bucket if there is something in it; nothing for an address that cannot be remembered.
+    fn spend(&mut self, now: Instant, from: IpAddr) -> Option<bool> {
         let key = network(from);
         if !self.buckets.contains_key(&key) && self.buckets.len() >= ADDRESSES {
             self.sweep(now);
             if self.buckets.len() >= ADDRESSES {
-                return false;
+                return None;
             }
         }
         let used = self.buckets.entry(key).or_insert(now);
         let next = (*used).max(now) + COST;
         if next > now + BURST {
-            return false;
+            return Some(false);
         }
         *used = next;
-        true
+        Some(true)
     }
 
     /// Forgets the addresses whose buckets are full again; at most once a second, because it looks at all.
@@ -151,6 +162,8 @@ mod tests {
             .filter(|at| limiter.take(now, IpAddr::from(at.to_be_bytes())))
             .count();
         assert_eq!(taken, ADDRESSES);
+        let another = "198.51.100.1".parse().unwrap();
+        assert!(!limiter.take(now, another) && !limiter.exhausts(now, another));
         now += Duration::from_secs(2);
         assert!(limiter.take(now, "192.0.2.1".parse().unwrap()));
         assert_eq!(limiter.buckets.len(), 1);

@@ -85,9 +85,10 @@ impl Checker {
         if !same(&blake2s_mac(&self.mac1_key, &[macs.before1]), macs.mac1) {
             return Shown::Nothing;
         }
-        let fresh = self
-            .since
-            .is_some_and(|since| now.saturating_duration_since(since) < COOKIE_LIFE);
+        let fresh = *macs.mac2 != [0; 16]
+            && self
+                .since
+                .is_some_and(|since| now.saturating_duration_since(since) < COOKIE_LIFE);
         if fresh && same(&blake2s_mac(&self.cookie(from), &[macs.before2]), macs.mac2) {
             Shown::Address
         } else {

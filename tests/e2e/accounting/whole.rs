@@ -143,6 +143,8 @@ async fn what_is_reported_of_a_session_is_what_it_was() {
     settings.admin.socket = folder.path().join("admin.sock");
     settings.sstp.listen = vec![(Ipv4Addr::LOCALHOST, 0).into()];
     settings.admin.listen = None;
+    // Its port is a fixed one.
+    settings.mobility = None;
     // The device in memory: nothing of this machine is touched, whoever runs the test.
     let prepared = prepare(&settings, None, || Err(io::Error::other("in memory"))).unwrap();
     let (parts, peer) = (prepared.parts, prepared.peer.unwrap());

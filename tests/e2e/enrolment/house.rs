@@ -1,6 +1,7 @@
 //! A front door with the log-in behind it, and a client that speaks HTTP octet by octet.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -38,8 +39,7 @@ pub(crate) struct House {
     pub(crate) devices: Arc<Peers>,
     pub(crate) file: std::path::PathBuf,
     pub(crate) front: Arc<Front>,
-    pub(crate) address: SocketAddr,
-    roots: Arc<RootCertStore>,
+    client: Client,
     _folder: tempfile::TempDir,
     _stop: StopHandle,
     _handed: mpsc::Receiver<front::SstpConnection>,
@@ -112,9 +112,6 @@ impl House {
         let (logins, jobs) = Logins::new(login_settings(pending), admission, Arc::clone(&devices));
         tokio::spawn(Arc::clone(&logins).run(jobs, stop.clone()));
         let made = SelfMade::new(&["localhost".to_owned()]).unwrap();
-        let mut roots = RootCertStore::empty();
-        let leaf = CertificateDer::from_pem_slice(made.certificate.as_bytes()).unwrap();
-        roots.add(leaf).unwrap();
         let certificate = Certificate::from_pem(
             made.certificate.as_bytes(),
             made.key.as_bytes(),
@@ -144,11 +141,41 @@ impl House {
             devices,
             file,
             front,
-            address,
-            roots: Arc::new(roots),
+            client: Client::new(address, made.certificate.as_bytes()),
             _folder: folder,
             _stop: stop_handle,
             _handed: handed,
+        }
+    }
+
+    pub(crate) fn pending(&self) -> usize {
+        self.table.count(State::Authenticating)
+    }
+}
+
+impl Deref for House {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// Who comes to a front door.
+pub(crate) struct Client {
+    pub(crate) address: SocketAddr,
+    roots: Arc<RootCertStore>,
+}
+
+impl Client {
+    /// A client that trusts this certificate.
+    pub(crate) fn new(address: SocketAddr, certificate: &[u8]) -> Self {
+        let mut roots = RootCertStore::empty();
+        let leaf = CertificateDer::from_pem_slice(certificate).unwrap();
+        roots.add(leaf).unwrap();
+        Self {
+            address,
+            roots: Arc::new(roots),
         }
     }
 
@@ -221,10 +248,6 @@ impl House {
     pub(crate) async fn whole(&self, user: &str, password: &str, key: u8) -> Response {
         let id = self.login(user, password, key).await;
         self.follow(&id).await
-    }
-
-    pub(crate) fn pending(&self) -> usize {
-        self.table.count(State::Authenticating)
     }
 }
 

@@ -5,3 +5,4 @@ mod bounds;
 mod browser;
 mod forms;
 mod house;
+mod whole;

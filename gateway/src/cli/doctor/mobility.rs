@@ -58,7 +58,7 @@ pub(super) fn run(asked: &DoctorMobility, json: bool, out: &mut Output<'_>) -> R
         report.fail(
             "config",
             "the Mobility tunnel is off",
-            "set `mobility.enabled = true` and `mobility.private_key`",
+            "set `mobility.enabled = true`, or `mobility.private_key`",
         );
         return Ok(report.finish());
     };
@@ -79,7 +79,8 @@ fn key(mobility: &Mobility, report: &mut Report<'_, '_>) -> Option<PublicKey> {
             report.fail(
                 "key",
                 error.to_string(),
-                "`causeway keys mobility --out FILE` makes one, for root's eyes alone",
+                "`causeway keys mobility --out FILE` makes one, for root's eyes alone; without \
+                 `mobility.private_key` the gateway makes it at its first start",
             );
             None
         }

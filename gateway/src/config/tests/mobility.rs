@@ -76,9 +76,6 @@ fn each_key_has_its_place() {
 #[test]
 fn a_key_that_cannot_be_used_is_told_with_what_makes_one() {
     let etc = etc();
-    let none = fault(&etc, "[mobility]\nenabled = true");
-    assert!(none.contains("E0701"), "{none}");
-    assert!(none.contains("causeway keys mobility --out"), "{none}");
     let missing = fault(&etc, MOBILITY);
     assert!(missing.contains("E0701"), "{missing}");
     assert!(
@@ -115,6 +112,7 @@ fn what_makes_no_sense_is_told() {
         ("external = [\"a b:5008\"]", "E0704"),
         ("keepalive = \"2d\"", "E0203"),
         ("enrol = \"always\"", "E0203"),
+        ("enrol = \"token\"", "E0707"),
     ] {
         let drawn = fault(&etc, &format!("{MOBILITY}{text}"));
         assert!(drawn.contains(code), "{text}: {drawn}");
@@ -142,11 +140,39 @@ fn a_trial_needs_no_key_and_makes_the_one_that_is_named() {
     };
     let key = load(&options).unwrap().config.mobility.unwrap().key;
     // Looking makes nothing.
+    assert!(key.read().is_err());
     assert!(!file.exists());
-    let made = key.read().unwrap();
+    let made = key.read_or_make().unwrap();
     assert_eq!(
         fs::metadata(&file).unwrap().permissions().mode() & 0o7777,
         0o600
     );
+    assert_eq!(key.read_or_make().unwrap().public(), made.public());
     assert_eq!(key.read().unwrap().public(), made.public());
+}
+
+#[test]
+fn the_first_start_makes_the_key_and_a_later_one_does_not() {
+    let etc = etc();
+    let text = "[mobility]\nenabled = true\npeers_file = \"/etc/causeway/peers.toml\"";
+    let file = etc.path("mobility.key");
+    let key = mobility(&etc, text).unwrap().key;
+    // Neither the check of the configuration nor a look makes one.
+    assert!(key.read().is_err());
+    assert!(!file.exists());
+    let made = key.read_or_make().unwrap();
+    assert_eq!(
+        fs::metadata(&file).unwrap().permissions().mode() & 0o7777,
+        0o600
+    );
+
+    etc.write("peers.toml", "version = 1\n", 0o600);
+    let again = mobility(&etc, text).unwrap().key;
+    assert_eq!(again.read_or_make().unwrap().public(), made.public());
+    fs::remove_file(&file).unwrap();
+    let lost = fault(&etc, text);
+    assert!(lost.contains("E0701"), "{lost}");
+    assert!(lost.contains("another key would shut out"), "{lost}");
+    assert!(key.read_or_make().is_err());
+    assert!(!file.exists());
 }

@@ -74,6 +74,9 @@ struct Entry {
     wins: Vec<Ipv4Addr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint: Option<SocketAddr>,
+    /// Whether there is a session.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    connected: bool,
     /// TAI64N in hexadecimal digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     timestamp: Option<String>,
@@ -224,6 +227,7 @@ impl Entry {
             dns: dns.clone(),
             wins: wins.clone(),
             endpoint: sight.endpoint,
+            connected: sight.connected,
             timestamp: (sight.timestamp != [0; 12]).then(|| hex(&sight.timestamp)),
         }
     }
@@ -303,6 +307,7 @@ impl Entry {
             expires,
             seen: Arc::new(Seen::new(Sight {
                 endpoint: self.endpoint,
+                connected: self.connected,
                 timestamp,
             })),
         })

@@ -408,8 +408,20 @@ impl Peers {
 
     /// Notes that a device has come, and from where: written down at once, so that after a crash it can be called.
     pub fn note_arrived(&self, id: PeerId, endpoint: SocketAddr) {
-        self.note_seen(id, Some(endpoint), [0; 12]);
-        self.changed();
+        if let Some(peer) = self.by_id(id) {
+            peer.seen.set(Some(endpoint), [0; 12]);
+            peer.seen.set_connected(true);
+            self.seen.store(true, Ordering::Relaxed);
+            self.changed();
+        }
+    }
+
+    /// Notes that a device has no session any more.
+    pub fn note_left(&self, id: PeerId) {
+        if let Some(peer) = self.by_id(id) {
+            peer.seen.set_connected(false);
+            self.seen.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Notes where a device is and the timestamp of its latest handshake; written down within ten seconds.

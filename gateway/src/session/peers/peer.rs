@@ -55,6 +55,8 @@ pub(super) struct Seen(Mutex<Sight>);
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct Sight {
     pub(super) endpoint: Option<SocketAddr>,
+    /// Whether it has a session, or had one when the gateway stopped.
+    pub(super) connected: bool,
     pub(super) timestamp: [u8; 12],
 }
 
@@ -72,6 +74,11 @@ impl Seen {
         sight.endpoint = endpoint.or(sight.endpoint);
         // Both are big-endian numbers; the latest is the one that must not come again.
         sight.timestamp = sight.timestamp.max(timestamp);
+    }
+
+    pub(super) fn set_connected(&self, connected: bool) {
+        let mut sight = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sight.connected = connected;
     }
 }
 
@@ -165,6 +172,13 @@ impl Peer {
     #[must_use]
     pub fn endpoint(&self) -> Option<SocketAddr> {
         self.seen.get().endpoint
+    }
+
+    /// Returns where it was when it had a session, if it had one when the gateway stopped.
+    #[must_use]
+    pub fn connected_at(&self) -> Option<SocketAddr> {
+        let sight = self.seen.get();
+        sight.endpoint.filter(|_| sight.connected)
     }
 
     /// Returns the timestamp of its latest handshake; zeros when there was none.

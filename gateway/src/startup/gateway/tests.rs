@@ -16,7 +16,7 @@ use crate::dataplane::Counter;
 use crate::observe::metrics::Names;
 use crate::os::tun::{Offload, Peer};
 use crate::os::udp;
-use crate::session::{SessionCommand, State};
+use crate::session::{SessionCommand, SessionView, State};
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
@@ -147,8 +147,10 @@ async fn a_device_comes_moves_is_put_out_and_comes_again_until_it_is_revoked() {
     let arrives = || peer.receive().is_ok_and(|(_, octets)| octets == packet);
     tunnel.send(&packet).unwrap();
     until(arrives).await;
+    // Control hears of the first packet after the network does.
+    let is_up = |view: &SessionView| view.state == State::Up;
+    until(|| gateway.table.snapshot().iter().any(is_up)).await;
     let [first] = gateway.table.snapshot().try_into().unwrap();
-    assert_eq!(first.state, State::Up);
     assert_eq!(first.facts.device.as_deref(), Some("phone"));
     assert_eq!(first.remote.port(), tunnel.port().unwrap());
 

@@ -67,6 +67,9 @@ const CALLS: usize = 64;
 /// And so often.
 const CALL_INTERVAL: Duration = Duration::from_millis(250);
 
+/// A session whose first handshake is not complete after this is none: a little longer than the machine tries.
+const FIRST_HANDSHAKE: Duration = Duration::from_secs(100);
+
 /// Notices that may wait; most of them are lossy.
 const NOTICES: usize = 1024;
 /// Orders to sessions that may wait.
@@ -177,7 +180,7 @@ impl Driver {
         let now = Instant::now();
         for peer in self.peers.list() {
             self.know(now, &peer);
-            if peer.endpoint().is_some() && peer.is_open(self.peers.now()) {
+            if peer.connected_at().is_some() && peer.is_open(self.peers.now()) {
                 self.calls.push(peer.id());
             }
         }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tracing::{Span, debug, info, info_span};
 
-use super::{Driver, Order};
+use super::{Driver, FIRST_HANDSHAKE, Order};
 use crate::dataplane::{DatagramAttachment, DatagramSession, Endpoint};
 use crate::session::LimitChange;
 use crate::session::admission::Seat;
@@ -120,6 +120,7 @@ impl Driver {
         match self.attach(&peer, seat, Some(way)) {
             Some(live) => {
                 self.sessions.insert(id, live);
+                self.patience.arm(id, Instant::now() + FIRST_HANDSHAKE);
                 self.note_way(None, way);
                 self.peers.note_arrived(id, way.path.remote);
                 true
@@ -249,6 +250,10 @@ impl Driver {
         };
         let now = Instant::now();
         self.forget_way(live.endpoint);
+        // After a stop, and one that was announced, it is called.
+        if !matches!(cause, TerminateCause::ServerStop | TerminateCause::Drain) {
+            self.peers.note_left(id);
+        }
         self.interface.remove_peer(now, id);
         if let Some(peer) = self.peers.by_id(id) {
             self.know(now, &peer);

@@ -112,24 +112,45 @@ fn an_address_that_was_shown_gets_twenty_handshakes_a_second() {
 }
 
 #[test]
+fn one_address_gets_few_cookies_and_many_get_one_each() {
+    let (device, mut gateway) = pair();
+    let mut dialled = Side::new(&device.card, &gateway.card, true);
+    dialled.dial();
+    let (_, initiation) = dialled.out.pop().unwrap();
+    gateway.under_load = true;
+    crowd(&mut gateway, device.card.address);
+    let results: Vec<_> = (0..100)
+        .map(|_| gateway.receive(device.card.address, &initiation))
+        .collect();
+    let cookies = results
+        .iter()
+        .filter(|result| **result == Err(Discard::Cookie));
+    assert_eq!(cookies.count(), 5);
+    let silent = |result: &Result<_, _>| *result == Err(Discard::RateLimited);
+    assert!(results[5..].iter().all(silent));
+    assert_eq!(gateway.out.len(), 5);
+}
+
+#[test]
 fn what_waits_to_be_sent_is_bounded() {
     let (device, mut gateway) = pair();
-    gateway.under_load = true;
     let mut dialled = Side::new(&device.card, &gateway.card, true);
     dialled.dial();
     let (_, initiation) = dialled.out.pop().unwrap();
     let now = gateway.now;
-    let results: Vec<_> = (0..3000)
-        .map(|_| {
+    let results: Vec<_> = (0..3000_u32)
+        .map(|number| {
+            // Each from an address that nobody has seen.
+            let from = SocketAddr::from(((0x0a00_0000 + number).to_be_bytes(), 1000));
             let interface = &mut gateway.interface;
-            interface.handle_datagram(now, device.card.address, true, &initiation)
+            interface.handle_datagram(now, from, true, &initiation)
         })
         .collect();
     let full = results
         .iter()
         .filter(|result| **result == Err(Discard::Full));
-    // One that waits for a decision and four that repeat its timestamp use up what the address has.
-    assert_eq!(full.count(), 3000 - 1024 - 5);
+    // So many strangers may do without a cookie: one waits for a decision, and the others repeat its timestamp.
+    assert_eq!(full.count(), 3000 - 1024 - 64);
     gateway.drain();
     // And the response to the one that waited.
     assert_eq!(gateway.out.len(), 1024 + 1);

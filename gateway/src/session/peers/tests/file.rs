@@ -255,3 +255,26 @@ fn a_large_register_comes_back_whole() {
         assert_eq!(peer.user().display(), format!("user{n}"));
     }
 }
+
+#[test]
+fn who_was_connected_is_known_after_a_restart_and_who_had_left_is_not() {
+    let mut rig = Rig::new();
+    let endpoint: SocketAddr = "192.0.2.1:7".parse().unwrap();
+    let [here, left, never] = [1, 2, 3].map(|number| {
+        let peer = rig.enrol(by_administrator(number, "router")).unwrap();
+        peer.id()
+    });
+    for id in [here, left] {
+        rig.peers.note_arrived(id, endpoint);
+    }
+    rig.peers.note_left(left);
+    rig.peers.note_seen(left, Some(endpoint), [2; 12]);
+    assert!(rig.peers.write());
+    rig.again();
+    let at = |id| rig.peers.by_id(id).unwrap().connected_at();
+    assert_eq!(
+        (at(here), at(left), at(never)),
+        (Some(endpoint), None, None)
+    );
+    assert_eq!(rig.peers.by_id(left).unwrap().endpoint(), Some(endpoint));
+}
