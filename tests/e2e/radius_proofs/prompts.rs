@@ -256,8 +256,9 @@ impl World {
         }
     }
 
+    /// Goes on until every log-in has ended and nothing is on its way; the client asks after its servers for ever.
     fn run(&mut self) {
-        loop {
+        while self.results.len() < LOGINS as usize || !self.steps.is_empty() {
             let step = self.steps.first_key_value().map(|((at, _), _)| *at);
             let timer = self.client.poll_timeout();
             match (step, timer) {
