@@ -47,6 +47,7 @@ impl World {
             name: name.to_owned(),
             secret: SECRET.into(),
             status: StatusServer::Auto,
+            repeat: None,
         };
         let config = Config {
             nas: Nas::default(),

@@ -9,6 +9,7 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use crate::os::credentials::SecretRef;
+use crate::radius::{REPEAT, RETRANSMIT};
 
 use super::report::Report;
 use super::value::{Net, Net4, Text, Time};
@@ -26,6 +27,7 @@ pub(super) struct File {
     timeout: Text<Time>,
     mfa: bool,
     retransmit: Vec<Text<Time>>,
+    repeat: Text<Time>,
     probe_after: Text<Time>,
     dead_time: Text<Time>,
     message_authenticator: MessageAuthenticator,
@@ -121,7 +123,8 @@ impl Default for File {
             mode: Mode::Failover,
             timeout: Time::seconds(60),
             mfa: true,
-            retransmit: vec![Time::seconds(5)],
+            retransmit: RETRANSMIT.map(Time::seconds).into(),
+            repeat: Time::of(REPEAT),
             probe_after: Time::seconds(10),
             dead_time: Time::seconds(60),
             message_authenticator: MessageAuthenticator::Require,
@@ -185,6 +188,8 @@ pub struct Radius {
     pub mfa: bool,
     /// After which times a request is sent again, byte for byte.
     pub retransmit: Vec<Duration>,
+    /// How often it is, until it is answered, by a server that answers Status-Server; `None` is never.
+    pub repeat: Option<Duration>,
     /// After which silence the server is suspected.
     pub probe_after: Duration,
     /// How long a dead server is left alone.
@@ -250,6 +255,7 @@ pub(super) fn check(file: File, report: &mut Report) -> Radius {
         timeout,
         mfa,
         retransmit,
+        repeat,
         probe_after,
         dead_time,
         message_authenticator,
@@ -307,6 +313,7 @@ pub(super) fn check(file: File, report: &mut Report) -> Radius {
         timeout,
         mfa,
         retransmit,
+        repeat: check_repeat(repeat.duration(), report),
         probe_after: probe_after.duration(),
         dead_time: dead_time.duration(),
         message_authenticator,
@@ -320,6 +327,23 @@ pub(super) fn check(file: File, report: &mut Report) -> Radius {
         accounting,
         dynamic_authorization: dynamic_authorization.and_then(|file| check_dynamic(file, report)),
     }
+}
+
+/// Returns how often a request goes out until it is answered; zero is never.
+fn check_repeat(repeat: Duration, report: &mut Report) -> Option<Duration> {
+    if repeat.is_zero() {
+        return None;
+    }
+    if !(Duration::from_millis(100)..=Duration::from_secs(5)).contains(&repeat) {
+        report
+            .error(
+                "E0203",
+                "radius.repeat",
+                "an answer that got lost would stay lost",
+            )
+            .label("100 ms to 5 s, for which FreeRADIUS repeats an answer; \"0s\" is never");
+    }
+    Some(repeat)
 }
 
 /// Returns the probe user; an empty name turns it off.

@@ -117,6 +117,7 @@ impl Config {
             timeout: radius.timeout,
             mfa: radius.mfa,
             retransmit: radius.retransmit.clone(),
+            repeat: radius.repeat,
             probe_after: radius.probe_after,
             dead_time: radius.dead_time,
             probe: radius.probe.as_ref().map(|probe| room::Probe {

@@ -481,7 +481,8 @@ fn the_rooms_get_what_was_configured() {
     );
     let radius = config.radius_client().unwrap().unwrap();
     assert_eq!(radius.servers[1].secret.expose(), b"0123456789abcdef");
-    assert_eq!(radius.retransmit, [Duration::from_secs(5)]);
+    assert_eq!(radius.retransmit, [1, 2, 4, 6, 8].map(Duration::from_secs));
+    assert_eq!(radius.repeat, Some(Duration::from_millis(500)));
     assert_eq!(config.health_rules().require.len(), 5);
 
     let dev = Config::dev()

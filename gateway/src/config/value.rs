@@ -31,7 +31,11 @@ pub(super) struct Time(pub Duration);
 
 impl Time {
     pub(super) const fn seconds(seconds: u64) -> Text<Self> {
-        Text(Self(Duration::from_secs(seconds)))
+        Self::of(Duration::from_secs(seconds))
+    }
+
+    pub(super) const fn of(time: Duration) -> Text<Self> {
+        Text(Self(time))
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Config {
     pub mfa: bool,
     /// When the same octets are sent again, counted from the first time.
     pub retransmit: Vec<Duration>,
+    /// How often they go out, until it answers, to a server that answers Status-Server over UDP; `None` is never.
+    pub repeat: Option<Duration>,
     /// After so much silence the machine asks whether the server lives; without a second factor another one is asked
     /// about the log-in, too.
     pub probe_after: Duration,
@@ -72,6 +74,12 @@ pub struct Server {
     pub tls: Option<Tls>,
 }
 
+/// When a request is sent again unless the file says otherwise, in seconds: all of it inside of the 10 s in which NPS
+/// knows a copy for what it is.
+pub const RETRANSMIT: [u64; 5] = [1, 2, 4, 6, 8];
+/// How often, until it answers, a server gets the same octets that is known to answer Status-Server.
+pub const REPEAT: Duration = Duration::from_millis(500);
+
 impl Default for Config {
     /// The defaults of the configuration file, without servers.
     fn default() -> Self {
@@ -80,7 +88,8 @@ impl Default for Config {
             mode: Mode::Failover,
             timeout: Duration::from_secs(60),
             mfa: true,
-            retransmit: vec![Duration::from_secs(5)],
+            retransmit: RETRANSMIT.map(Duration::from_secs).into(),
+            repeat: Some(REPEAT),
             probe_after: Duration::from_secs(10),
             dead_time: Duration::from_secs(60),
             probe: None,
@@ -120,6 +129,8 @@ impl Config {
                     name: server.name.clone(),
                     secret: server.secret.clone(),
                     status: server.status,
+                    // TLS loses nothing that its connection outlives.
+                    repeat: self.repeat.filter(|_| server.tls.is_none()),
                 })
                 .collect(),
             mode: self.mode,

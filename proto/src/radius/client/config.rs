@@ -22,7 +22,8 @@ pub struct Config {
     pub mode: Mode,
     /// How long a request may wait; the caller's own deadline may come earlier.
     pub timeout: Duration,
-    /// When the same octets are sent again, counted from the first time.
+    /// When the same octets are sent again, counted from the first time; later than 10 s is a second prompt with a
+    /// server that has answered and forgotten.
     pub retransmit: Vec<Duration>,
     /// Whether somebody may have to tap a phone.
     pub patience: Patience,
@@ -68,6 +69,12 @@ pub struct Server {
     pub secret: SecretBytes,
     /// Whether it answers Status-Server.
     pub status: StatusServer,
+    /// How often the same octets go out until it answers, once it is known to answer Status-Server; `None` is that
+    /// [`Config::retransmit`] alone says when.
+    ///
+    /// What answers Status-Server knows a copy (RFC 5080 §2.2.2): it drops one while it works, and repeats its answer to
+    /// one for some seconds behind it. NPS repeats nothing, and takes a copy for a new log-in when 10 s have passed.
+    pub repeat: Option<Duration>,
 }
 
 /// How a server is chosen among those that live.

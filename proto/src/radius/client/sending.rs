@@ -10,6 +10,8 @@ use crate::aaa::{Applicant, Challenge, Credentials, Identity};
 
 /// How long a request is tried again when every host refuses it: a service restarts in less.
 const REFUSED_PATIENCE: Duration = Duration::from_secs(10);
+/// A server gets a thousand copies a second at the most.
+const COPY_SPACE: Duration = Duration::from_millis(1);
 /// For so many users it is known which server may be prompting them.
 const MAX_PROMPTS: usize = 16_384;
 /// How soon.
@@ -227,16 +229,15 @@ impl Client {
             server: attempt.port.server,
         });
         self.outbox.push_back(Outgoing::Request(id));
+        let (server, sent) = (attempt.port.server, attempt.sent);
         self.deadlines.stop(Timer::Retransmit(id));
-        if let Some(after) = self.config.retransmit.first() {
-            self.deadlines
-                .arm(Timer::Retransmit(id), attempt.sent + *after);
+        if let Some(due) = self.next_copy(sent, sent, server, 0) {
+            self.deadlines.arm(Timer::Retransmit(id), due);
         }
         if let Patience::Machine { failover_after } = self.config.patience {
             self.deadlines
-                .arm(Timer::Failover(id), attempt.sent + failover_after);
+                .arm(Timer::Failover(id), sent + failover_after);
         }
-        let (server, sent) = (attempt.port.server, attempt.sent);
         self.doubt_later(id, server, sent);
     }
 
@@ -267,11 +268,32 @@ impl Client {
             attempt.copies = attempt.copies.saturating_add(1);
         }
         let next = attempt.copies.saturating_sub(1);
-        if let Some(after) = self.config.retransmit.get(next) {
-            // A schedule that is not in order must not make a loop of the past.
-            let due = (attempt.sent + *after).max(now + Duration::from_millis(1));
+        let (server, sent) = (attempt.port.server, attempt.sent);
+        if let Some(due) = self.next_copy(now, sent, server, next) {
             self.deadlines.arm(Timer::Retransmit(id), due);
         }
+    }
+
+    /// Returns when the octets that went out first at `sent` and last `now` go out again; `next` is the place in the
+    /// schedule.
+    ///
+    /// To a server that repeats its answers they go out until it has answered, so that a lost answer costs a moment and
+    /// not the log-in. The more wait for it, the more seldom.
+    fn next_copy(
+        &self,
+        now: Instant,
+        sent: Instant,
+        server: ServerId,
+        next: usize,
+    ) -> Option<Instant> {
+        let state = self.server(server)?;
+        if let Some(repeat) = state.server.repeat.filter(|_| state.repeats_answers()) {
+            let crowd = u32::try_from(state.waiting()).unwrap_or(u32::MAX);
+            return Some(now + repeat.max(COPY_SPACE.saturating_mul(crowd)));
+        }
+        let after = self.config.retransmit.get(next)?;
+        // A schedule that is not in order must not make a loop of the past.
+        Some((sent + *after).max(now + Duration::from_millis(1)))
     }
 
     /// The host refused: nobody has seen this request, so another server may.

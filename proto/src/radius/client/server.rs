@@ -96,6 +96,11 @@ impl ServerState {
         }
     }
 
+    /// Returns whether it is known to answer Status-Server, so that it knows a copy when it sees one.
+    pub(super) fn repeats_answers(&self) -> bool {
+        self.supports == Supports::Yes
+    }
+
     /// Takes an identifier on the first socket that has one, on a new one, or from an answer that may never come.
     pub(super) fn allocate(&mut self, slot: Slot, first: u8) -> Option<(Port, u8)> {
         let allocated = self.find_free(slot, first)?;

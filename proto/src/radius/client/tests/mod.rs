@@ -26,6 +26,7 @@ fn client(servers: usize, change: impl FnOnce(&mut Config)) -> Client {
                 name: format!("nps{n}"),
                 secret: SECRET.into(),
                 status: StatusServer::Off,
+                repeat: None,
             })
             .collect(),
         mode: Mode::Failover,

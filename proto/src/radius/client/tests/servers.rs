@@ -262,3 +262,75 @@ fn when_every_identifier_waits_the_next_is_refused() {
     assert!(matches!(refused, Err(Refused::Request(_))));
     assert_eq!(c.waiting(ServerId(0)), 12_799);
 }
+
+/// Returns after which times the octets of one request went out, in milliseconds.
+fn copies(client: &mut Client, now: Instant, until: Duration) -> Vec<u128> {
+    let mut at = now;
+    let mut sent = Vec::new();
+    let mut first: Option<Vec<u8>> = None;
+    while at <= now + until {
+        client.handle_timeout(at);
+        let mut out = Vec::new();
+        while client.poll_transmit(&mut out).is_some() {
+            let datagram = core::mem::take(&mut out);
+            if datagram.first() == Some(&Code::ACCESS_REQUEST.0) {
+                assert_eq!(*first.get_or_insert_with(|| datagram.clone()), datagram);
+                sent.push((at - now).as_millis());
+            }
+        }
+        match client.poll_timeout() {
+            Some(due) => at = due.max(at + Duration::from_millis(1)),
+            None => break,
+        }
+    }
+    sent
+}
+
+#[test]
+fn a_server_that_knows_copies_gets_them_until_it_answers_and_another_one_by_the_schedule() {
+    let now = start();
+    let asked = |status, crowd: usize| {
+        let mut client = client(1, |config| {
+            config.retransmit = vec![s(1), s(2), s(4), s(8)];
+            config.servers[0].status = status;
+            config.servers[0].repeat = Some(Duration::from_millis(500));
+        });
+        let mut out = Vec::new();
+        for _ in 0..crowd {
+            let (applicant, credentials) = (applicant(), pap("alice"));
+            client
+                .request(now, &applicant, &credentials, now + s(60))
+                .unwrap();
+            // They went out before anybody looked.
+            while client.poll_transmit(&mut out).is_some() {}
+        }
+        client
+            .request(now, &applicant(), &pap("alice"), now + s(60))
+            .unwrap();
+        client
+    };
+    let silent = copies(&mut asked(StatusServer::Off, 0), now, s(60));
+    assert_eq!(silent, [0, 1000, 2000, 4000, 8000]);
+    let unknown = copies(&mut asked(StatusServer::Auto, 0), now, s(60));
+    assert_eq!(unknown, [0, 1000, 2000, 4000, 8000]);
+    let repeats = copies(&mut asked(StatusServer::On, 0), now, s(60));
+    let expected: Vec<u128> = (0..120).map(|n| n * 500).collect();
+    assert_eq!(repeats, expected);
+    // A thousand copies a second for all of them together, once each has heard of the others.
+    let mut crowd = asked(StatusServer::On, 1999);
+    let mut at = now;
+    let mut sent = [0; 20];
+    while let Some(due) = crowd.poll_timeout().filter(|due| *due < now + s(20)) {
+        at = at.max(due);
+        crowd.handle_timeout(at);
+        let mut out = Vec::new();
+        while crowd.poll_transmit(&mut out).is_some() {
+            let second = usize::try_from((at - now).as_secs()).unwrap();
+            sent[second] += usize::from(out.first() == Some(&Code::ACCESS_REQUEST.0));
+            out.clear();
+        }
+        at += Duration::from_millis(1);
+    }
+    let steady: usize = sent[10..].iter().sum();
+    assert!((9_000..=11_000).contains(&steady), "{sent:?}");
+}
