@@ -173,7 +173,7 @@ fn initiation(server: SocketAddr, key: PublicKey, number: u8) -> Vec<u8> {
         shard: 0,
         keepalive: None,
         last_timestamp: [0; 12],
-        activity: Arc::default(),
+        activity: None,
     };
     interface.add_peer(now, settings).unwrap();
     interface.handle_decision(now, PeerId(0), true);

@@ -89,7 +89,7 @@ fn pair(peers: u32) -> (Interface, Interface) {
         shard: 0,
         keepalive: None,
         last_timestamp: [0; 12],
-        activity: Arc::default(),
+        activity: None,
     };
     let mut gateway = Interface::new(config(0), [1; 32], now, unix);
     for id in 1..=peers {

@@ -83,7 +83,7 @@ impl End {
             number,
             lives,
             interface: Interface::new(config, seed, now, unix),
-            activity: Arc::default(),
+            activity: None,
             receiving: HashMap::new(),
             sending: None,
             timestamp,
@@ -106,7 +106,7 @@ impl End {
             shard: self.number,
             keepalive: None,
             last_timestamp: self.timestamp,
-            activity: Arc::clone(&self.activity),
+            activity: Some(Arc::clone(&self.activity)),
         };
         assert_eq!(self.interface.add_peer(now, settings), Ok(()));
     }

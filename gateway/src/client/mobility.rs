@@ -146,7 +146,7 @@ impl MobilityTunnel {
             shard: 0,
             keepalive: None,
             last_timestamp: [0; 12],
-            activity: Arc::clone(&activity),
+            activity: Some(Arc::clone(&activity)),
         };
         interface
             .add_peer(now, settings)

@@ -41,8 +41,8 @@ pub struct Settings {
     pub keepalive: Option<Duration>,
     /// The timestamp of the latest initiation that was accepted from it; all zeros when there was none.
     pub last_timestamp: [u8; 12],
-    /// What the packet path writes about it.
-    pub activity: Arc<PeerActivity>,
+    /// What the packet path writes about it; with `None` it is made when it is first asked for.
+    pub activity: Option<Arc<PeerActivity>>,
 }
 
 /// Why a peer was not added.

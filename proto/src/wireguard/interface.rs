@@ -33,7 +33,7 @@ pub struct Interface {
     strangers: Strangers,
     /// How many cookies an address gets: a sender who reads its first has no use for more.
     cookies: Limiter,
-    peers: HashMap<PeerId, Peer>,
+    peers: HashMap<PeerId, Known>,
     by_key: HashMap<PublicKey, PeerId>,
     deadlines: Deadlines<PeerId>,
 }
@@ -81,24 +81,30 @@ impl Interface {
             return Err(AddError::Own);
         }
         self.by_key.insert(key, id);
-        self.peers.insert(id, Peer::new(settings));
+        self.peers.insert(id, Known::Asleep(Box::new(settings)));
         self.arm(now, id);
         Ok(())
     }
 
     /// Forgets a peer and its keys.
     pub fn remove_peer(&mut self, _now: Instant, id: PeerId) {
-        if let Some(mut peer) = self.peers.remove(&id) {
-            peer.forget_keys(&mut self.cx);
-            self.by_key.remove(peer.key());
-            self.deadlines.stop(id);
-        }
+        let Some(known) = self.peers.remove(&id) else {
+            return;
+        };
+        match known {
+            Known::Asleep(settings) => self.by_key.remove(&settings.key),
+            Known::Awake(mut peer) => {
+                peer.forget_keys(&mut self.cx);
+                self.by_key.remove(peer.key())
+            }
+        };
+        self.deadlines.stop(id);
     }
 
     /// Returns what the packet path writes about a peer.
     #[must_use]
-    pub fn activity(&self, id: PeerId) -> Option<Arc<PeerActivity>> {
-        let peer = self.peers.get(&id)?;
+    pub fn activity(&mut self, id: PeerId) -> Option<Arc<PeerActivity>> {
+        let peer = awake(&mut self.peers, id)?;
         Some(Arc::clone(peer.activity()))
     }
 
@@ -128,7 +134,7 @@ impl Interface {
                 let response = decode::<Response>(octets)?;
                 self.check(now, from, under_load, response.sender, octets)?;
                 let id = self.owner(response.receiver)?;
-                let peer = self.peers.get_mut(&id).ok_or(Discard::UnknownIndex)?;
+                let peer = awake(&mut self.peers, id).ok_or(Discard::UnknownIndex)?;
                 peer.handle_response(now, from, &response, &mut self.cx)?;
                 self.arm(now, id);
                 Ok(())
@@ -136,7 +142,7 @@ impl Interface {
             Some(Kind::CookieReply) => {
                 let reply = decode::<CookieReply>(octets)?;
                 let id = self.owner(reply.receiver)?;
-                let peer = self.peers.get_mut(&id).ok_or(Discard::UnknownIndex)?;
+                let peer = awake(&mut self.peers, id).ok_or(Discard::UnknownIndex)?;
                 peer.handle_cookie(now, &reply)
             }
             Some(Kind::Data) | None => Err(Discard::Malformed),
@@ -183,7 +189,7 @@ impl Interface {
     ) -> Result<(), Discard> {
         let opened = Opened::new(&self.cx.local, initiation).map_err(|_| Discard::Forged)?;
         let id = *self.by_key.get(&opened.peer).ok_or(Discard::UnknownPeer)?;
-        let peer = self.peers.get_mut(&id).ok_or(Discard::UnknownPeer)?;
+        let peer = awake(&mut self.peers, id).ok_or(Discard::UnknownPeer)?;
         peer.handle_initiation(now, from, opened, initiation, &mut self.cx)?;
         self.arm(now, id);
         Ok(())
@@ -231,19 +237,42 @@ impl Interface {
     }
 
     fn with(&mut self, now: Instant, id: PeerId, act: impl FnOnce(&mut Peer, &mut Context)) {
-        if let Some(peer) = self.peers.get_mut(&id) {
+        if let Some(peer) = awake(&mut self.peers, id) {
             act(peer, &mut self.cx);
             self.arm(now, id);
         }
     }
 
     fn arm(&mut self, now: Instant, id: PeerId) {
-        let due = self.peers.get(&id).and_then(|peer| peer.due(now, &self.cx));
+        let due = match self.peers.get(&id) {
+            Some(Known::Awake(peer)) => peer.due(now, &self.cx),
+            Some(Known::Asleep(_)) | None => None,
+        };
         match due {
             // Never in the past, so that a timeout ends.
             Some(due) => self.deadlines.arm(id, due.max(now + GRAIN)),
             None => self.deadlines.stop(id),
         }
+    }
+}
+
+/// A peer as far as it is known: of many that are, few have anything going on.
+#[derive(Debug)]
+enum Known {
+    /// Nothing has come from it or gone to it yet.
+    Asleep(Box<Settings>),
+    Awake(Box<Peer>),
+}
+
+/// Returns a peer with all that it needs for a handshake.
+fn awake(peers: &mut HashMap<PeerId, Known>, id: PeerId) -> Option<&mut Peer> {
+    let known = peers.get_mut(&id)?;
+    if let Known::Asleep(settings) = known {
+        *known = Known::Awake(Box::new(Peer::new(Settings::clone(settings))));
+    }
+    match known {
+        Known::Awake(peer) => Some(peer),
+        Known::Asleep(_) => None,
     }
 }
 

@@ -93,6 +93,7 @@ impl Peer {
             last_timestamp,
             activity,
         } = settings;
+        let activity = activity.unwrap_or_default();
         if let Some(endpoint) = endpoint {
             activity.endpoint().store(endpoint);
         }
@@ -488,5 +489,7 @@ mod tests {
         let size = size_of::<Peer>();
         assert!(size <= 512, "{size}");
         assert!(size_of::<Calling>() <= 256);
+        // What is kept of one of which nothing was heard.
+        assert!(size_of::<Settings>() <= 160);
     }
 }

@@ -204,7 +204,7 @@ impl Driver {
             shard: self.shard(peer.id()),
             keepalive: None,
             last_timestamp: peer.timestamp(),
-            activity: Arc::default(),
+            activity: None,
         };
         if let Err(error) = self.interface.add_peer(now, settings) {
             warn!(peer = peer.name(), %error, "an enrolled device cannot be let in; revoke it");

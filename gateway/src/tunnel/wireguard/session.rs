@@ -129,7 +129,7 @@ impl Driver {
         }
     }
 
-    fn attach(&self, peer: &Peer, mut seat: Seat, way: Option<Endpoint>) -> Option<Live> {
+    fn attach(&mut self, peer: &Peer, mut seat: Seat, way: Option<Endpoint>) -> Option<Live> {
         let network = seat.network.take()?;
         let id = seat.guard.id();
         let span = info_span!("session", session = %id, tunnel = "mobility", peer = peer.name());

@@ -213,7 +213,7 @@ fn numbers_and_keys_are_there_once() {
         shard: 0,
         keepalive: None,
         last_timestamp: [0; 12],
-        activity: std::sync::Arc::default(),
+        activity: None,
     };
     let other = Card::new(9, "192.0.2.9:9").public();
     let (now, own) = (gateway.now, gateway.card.public());

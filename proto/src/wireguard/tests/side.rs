@@ -97,7 +97,7 @@ impl Side {
             shard: card.shard,
             keepalive: None,
             last_timestamp: [0; 12],
-            activity: Arc::clone(&activity),
+            activity: Some(Arc::clone(&activity)),
         };
         change(&mut settings);
         let timestamp = settings.last_timestamp;
