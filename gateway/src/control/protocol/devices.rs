@@ -83,7 +83,7 @@ impl From<&Peer> for Device {
             session: None,
             endpoint: peer.endpoint().map(|endpoint| endpoint.to_string()),
             last_handshake: time_of(peer.timestamp()).map(rfc3339),
-            filter: peer.authorization().filter.clone(),
+            filter: peer.authorization().filter,
         }
     }
 }

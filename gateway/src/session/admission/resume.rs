@@ -64,7 +64,7 @@ impl Admission {
             connect_info: Some("WireGuard".to_owned()),
             ..Applicant::new(TunnelKind::Mobility, remote, local, id.accounting_id(began))
         };
-        let authorization = peer.authorization();
+        let authorization = &peer.authorization();
         let mut seat = self.enter(id, &applicant, peer.user())?;
         let settings = self.settings.load();
         let filter = filter(&settings, authorization)?;

@@ -13,8 +13,9 @@ use tracing::warn;
 
 use crate::session::pool::{LeaseError, Pin, Pools};
 
+use super::allowed::Allowed;
 use super::form::Contents;
-use super::peer::{Origin, Peer, Seen, folded, snapshot};
+use super::peer::{Origin, Peer, Seen, folded};
 use super::{Change, EnrolError, Enrolment, FindError, MAX_NAME, Settings};
 
 /// The books of the register.
@@ -91,7 +92,7 @@ impl Books {
             name: name.into(),
             key: enrolment.key,
             preshared_key: enrolment.preshared_key,
-            authorization: snapshot(&enrolment.authorization),
+            allowed: Allowed::of(&enrolment.authorization),
             method: enrolment.method,
             origin: enrolment.origin,
             address: pin.address(),
@@ -131,7 +132,7 @@ impl Books {
             preshared_key: enrolment
                 .preshared_key
                 .or_else(|| old.preshared_key.clone()),
-            authorization: snapshot(&enrolment.authorization),
+            allowed: Allowed::of(&enrolment.authorization),
             method: enrolment.method,
             origin: enrolment.origin,
             ..old.until(expires)

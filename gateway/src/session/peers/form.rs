@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::PeersError;
+use super::allowed::Allowed;
 use super::peer::{Origin, Peer, Seen, Sight};
 
 /// What the file begins with.
@@ -214,7 +215,7 @@ impl Entry {
             wins,
             server,
             message: _,
-        } = &peer.authorization;
+        } = &peer.authorization();
         let seconds = |time: &Option<Duration>| time.map(|time| time.as_secs());
         let sight = peer.seen.get();
         let name = str::from_utf8(user.as_bytes()).ok();
@@ -308,7 +309,7 @@ impl Entry {
             name: self.name.as_str().into(),
             key,
             preshared_key: psk,
-            authorization,
+            allowed: Allowed::of(&authorization),
             method,
             origin: match self.origin.as_str() {
                 "login" => Origin::Login,

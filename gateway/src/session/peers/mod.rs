@@ -10,6 +10,7 @@
 //!
 //! Times are those of [`now`], which no step of the machine's clock moves.
 
+mod allowed;
 mod books;
 mod clock;
 mod disk;

@@ -4,10 +4,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use causeway_proto::aaa::{AuthMethod, Authorization, Identity, Proof};
+use causeway_proto::aaa::{AuthMethod, Authorization, Identity};
 use causeway_proto::wireguard::{PeerId, PresharedKey, PublicKey};
 
 use crate::session::pool::{Lease, LeaseError, Pin};
+
+use super::allowed::Allowed;
 
 /// Who enrolled a device.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -36,7 +38,7 @@ pub struct Peer {
     pub(super) name: Box<str>,
     pub(super) key: PublicKey,
     pub(super) preshared_key: Option<PresharedKey>,
-    pub(super) authorization: Authorization,
+    pub(super) allowed: Allowed,
     pub(super) method: Option<AuthMethod>,
     pub(super) origin: Origin,
     pub(super) address: Ipv4Addr,
@@ -110,13 +112,13 @@ impl Peer {
     /// Returns whose it is.
     #[must_use]
     pub const fn user(&self) -> &Identity {
-        &self.authorization.user
+        self.allowed.user()
     }
 
     /// Returns what the authenticator allowed its sessions; without proof and keys.
     #[must_use]
-    pub const fn authorization(&self) -> &Authorization {
-        &self.authorization
+    pub fn authorization(&self) -> Authorization {
+        self.allowed.authorization()
     }
 
     /// Returns how its user logged in.
@@ -202,7 +204,7 @@ impl Peer {
             name: self.name.clone(),
             key: self.key,
             preshared_key: self.preshared_key.clone(),
-            authorization: self.authorization.clone(),
+            allowed: self.allowed.clone(),
             method: self.method,
             origin: self.origin,
             address: self.address,
@@ -211,16 +213,6 @@ impl Peer {
             expires,
             seen: Arc::clone(&self.seen),
         }
-    }
-}
-
-/// Takes out of what the authenticator said that which no later session needs.
-pub(super) fn snapshot(authorization: &Authorization) -> Authorization {
-    Authorization {
-        proof: Proof::Message(String::new()),
-        keys: None,
-        message: None,
-        ..authorization.clone()
     }
 }
 

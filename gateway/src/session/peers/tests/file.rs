@@ -76,9 +76,9 @@ fn a_restart_finds_everything_again() {
     assert_eq!(found.preshared_key(), one.preshared_key());
     let said = Authorization {
         address: FramedAddress::Pool,
-        ..one.authorization().clone()
+        ..one.authorization()
     };
-    assert_eq!(*found.authorization(), said);
+    assert_eq!(found.authorization(), said);
     assert_eq!(found.method(), Some(AuthMethod::MsChapV2));
     assert_eq!((found.origin(), found.created()), (Origin::Login, time(0)));
     assert_eq!(found.expires(), Some(time(1800)));
