@@ -169,6 +169,16 @@ impl Admission {
         applicant: &Applicant,
         user: &Identity,
     ) -> Result<Seat, Refusal> {
+        self.enter_by(id, applicant, user, |session| self.table.register(session))
+    }
+
+    fn enter_by(
+        &self,
+        id: SessionId,
+        applicant: &Applicant,
+        user: &Identity,
+        register: impl FnOnce(Session) -> Result<(SessionGuard, Commands), TableError>,
+    ) -> Result<Seat, Refusal> {
         if self.is_draining() {
             return Err(Refusal::new(RefuseReason::Draining));
         }
@@ -181,7 +191,7 @@ impl Admission {
             correlation: applicant.correlation.clone(),
             activity: Arc::clone(&activity),
         };
-        match self.table.register(session) {
+        match register(session) {
             Ok((guard, commands)) => {
                 guard.update(|facts| facts.accounting = Some(applicant.session.clone()));
                 Ok(Seat {

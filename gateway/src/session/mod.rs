@@ -19,7 +19,7 @@ pub mod table;
 /// A Session-Timeout beyond this is as good as none: 30 days.
 pub const MAX_SESSION_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
 
-pub use command::{Commands, SessionCommand};
+pub use command::{Addressed, Commands, Line, SessionCommand};
 pub use pool::{
     AddressPool, Lease, LeaseError, Pin, PoolConfig, PoolConfigError, PoolUsage, Pools,
 };

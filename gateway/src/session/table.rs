@@ -13,13 +13,14 @@ use std::time::{Instant, SystemTime};
 use causeway_proto::aaa::{Identity, Limits, TunnelKind};
 use causeway_proto::activity::Activity;
 use causeway_proto::terminate::TerminateCause;
+use causeway_proto::wireguard::PeerId;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
 use crate::accounting::{Account, Accounting, Opened};
 use crate::ids::SessionId;
 
-use super::command::{self, Commands, Orders, SessionCommand};
+use super::command::{self, Commands, Line, Orders, SessionCommand};
 use super::record::{Admitted, Facts, LimitChange, Session, SessionView, State};
 use super::series::Series;
 pub use guard::SessionGuard;
@@ -87,7 +88,7 @@ pub struct SessionTable {
 #[derive(Debug)]
 struct Books {
     limits: TableLimits,
-    sessions: BTreeMap<SessionId, Row>,
+    sessions: BTreeMap<SessionId, Box<Row>>,
     by_address: HashMap<Ipv4Addr, SessionId>,
     /// Admitted sessions, by the lower-case name.
     by_user: HashMap<Vec<u8>, HashSet<SessionId>>,
@@ -163,6 +164,33 @@ impl SessionTable {
         session: Session,
     ) -> Result<(SessionGuard, Commands), TableError> {
         let (orders, commands) = command::channel();
+        Ok((self.enter(session, orders)?, commands))
+    }
+
+    /// The same for the session of an enrolled device, whose orders go to the driver of all of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::register`].
+    pub fn register_device(
+        self: &Arc<Self>,
+        session: Session,
+        line: &Line,
+        device: PeerId,
+    ) -> Result<SessionGuard, TableError> {
+        let orders = Orders::Shared {
+            line: line.clone(),
+            session: session.id,
+            device,
+        };
+        self.enter(session, orders)
+    }
+
+    fn enter(
+        self: &Arc<Self>,
+        session: Session,
+        orders: Orders,
+    ) -> Result<SessionGuard, TableError> {
         let (id, protocol) = (session.id, session.protocol);
         let mut books = self.books();
         books.check_pending()?;
@@ -180,17 +208,16 @@ impl SessionTable {
             account: None,
             opened: None,
         };
-        books.sessions.insert(id, row);
+        books.sessions.insert(id, Box::new(row));
         drop(books);
         self.series.entered(protocol);
-        let guard = SessionGuard {
+        Ok(SessionGuard {
             table: Arc::clone(self),
             id,
             cause: TerminateCause::PeerLost,
             lease: None,
             routes: None,
-        };
-        Ok((guard, commands))
+        })
     }
 
     /// Sends an order to a session; false when there is none of that id, or its driver does not take it.
@@ -232,7 +259,7 @@ impl SessionTable {
     /// Returns the session of that id.
     #[must_use]
     pub fn find(&self, id: SessionId) -> Option<SessionView> {
-        self.books().sessions.get(&id).map(Row::view)
+        self.books().sessions.get(&id).map(|row| row.view())
     }
 
     /// Returns the session that has this inner address.
@@ -240,7 +267,7 @@ impl SessionTable {
     pub fn find_address(&self, address: Ipv4Addr) -> Option<SessionView> {
         let books = self.books();
         let id = books.by_address.get(&address)?;
-        books.sessions.get(id).map(Row::view)
+        books.sessions.get(id).map(|row| row.view())
     }
 
     /// Returns the sessions of a user, upper and lower case being the same; pending log-ins too.
@@ -251,14 +278,19 @@ impl SessionTable {
             .sessions
             .values()
             .filter(|row| folded(&row.session.user) == wanted)
-            .map(Row::view)
+            .map(|row| row.view())
             .collect()
     }
 
     /// Returns every session as it is now, the oldest first.
     #[must_use]
     pub fn snapshot(&self) -> Vec<SessionView> {
-        let mut all: Vec<_> = self.books().sessions.values().map(Row::view).collect();
+        let mut all: Vec<_> = self
+            .books()
+            .sessions
+            .values()
+            .map(|row| row.view())
+            .collect();
         all.sort_by_key(|view| (std::cmp::Reverse(view.age), view.id));
         all
     }

@@ -7,22 +7,14 @@ use causeway_proto::aaa::{Applicant, Refusal, RefuseReason, TunnelKind};
 use causeway_proto::radius::accounting::Authentic;
 use tracing::{debug, info};
 
-use crate::session::command::Commands;
+use crate::session::command::{Commands, Line};
 use crate::session::peers::{self, Origin, Peer};
 
 use super::{Admission, Limits, Seat, filter, limits};
 
-impl Seat {
-    /// Takes the orders, for a task of their own.
-    #[must_use]
-    pub fn take_commands(&mut self) -> Commands {
-        std::mem::replace(&mut self.commands, Commands::closed())
-    }
-}
-
 impl Admission {
     /// Gives a seat to an enrolled device that has shown its key: with its own address, and for what is left of its
-    /// log-in. Nobody is asked. `remote` and `local` are the outer ends.
+    /// log-in. Nobody is asked. `remote` and `local` are the outer ends; orders to the session go along `line`.
     ///
     /// # Errors
     ///
@@ -33,8 +25,9 @@ impl Admission {
         peer: &Peer,
         remote: SocketAddr,
         local: SocketAddr,
+        line: &Line,
     ) -> Result<Seat, Refusal> {
-        let resumed = self.resume_at(peers::now(), peer, remote, local);
+        let resumed = self.resume_at(peers::now(), peer, (remote, local), line);
         if let Err(refusal) = &resumed {
             let reason = refusal.reason.as_str();
             metrics::counter!("causeway_session_setup_failures_total",
@@ -48,8 +41,8 @@ impl Admission {
         &self,
         now: SystemTime,
         peer: &Peer,
-        remote: SocketAddr,
-        local: SocketAddr,
+        (remote, local): (SocketAddr, SocketAddr),
+        line: &Line,
     ) -> Result<Seat, Refusal> {
         if !peer.is_open(now) {
             debug!(device = peer.name(), user.name = %peer.user().display(), "the log-in of the device has expired");
@@ -65,7 +58,10 @@ impl Admission {
             ..Applicant::new(TunnelKind::Mobility, remote, local, id.accounting_id(began))
         };
         let authorization = &peer.authorization();
-        let mut seat = self.enter(id, &applicant, peer.user())?;
+        let mut seat = self.enter_by(id, &applicant, peer.user(), |session| {
+            let guard = self.table.register_device(session, line, peer.id())?;
+            Ok((guard, Commands::closed()))
+        })?;
         let settings = self.settings.load();
         let filter = filter(&settings, authorization)?;
         let limits = Limits {

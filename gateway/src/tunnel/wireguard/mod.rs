@@ -24,9 +24,9 @@ use tracing::{debug, info, warn};
 use crate::dataplane::{DataPlane, Endpoint, Notice, Stray};
 use crate::os::clock;
 use crate::os::udp::{Path, Socket};
-use crate::session::SessionCommand;
 use crate::session::admission::Admission;
 use crate::session::peers::{Change, Peer, Peers};
+use crate::session::{Addressed, Line, SessionCommand};
 use crate::task::Stop;
 
 use results::Results;
@@ -72,8 +72,6 @@ const FIRST_HANDSHAKE: Duration = Duration::from_secs(100);
 
 /// Notices that may wait; most of them are lossy.
 const NOTICES: usize = 1024;
-/// Orders to sessions that may wait.
-const ORDERS: usize = 64;
 
 /// The driver.
 pub struct Driver {
@@ -83,7 +81,7 @@ pub struct Driver {
     peers: Arc<Peers>,
     admission: Arc<Admission>,
     data_plane: Arc<DataPlane>,
-    sessions: HashMap<PeerId, Live>,
+    sessions: HashMap<PeerId, Box<Live>>,
     /// The ways to the addresses where sessions are.
     ways: HashMap<SocketAddr, Endpoint>,
     /// When the session of an unreachable device ends.
@@ -94,19 +92,11 @@ pub struct Driver {
     strays: mpsc::Receiver<Stray>,
     changes: mpsc::UnboundedReceiver<Change>,
     notices: (mpsc::Sender<Notice>, mpsc::Receiver<Notice>),
-    orders: (mpsc::Sender<Order>, mpsc::Receiver<Order>),
+    /// Orders to sessions.
+    orders: (Line, mpsc::UnboundedReceiver<Addressed>),
     load_until: Option<Instant>,
     out: Vec<u8>,
     results: Results,
-}
-
-/// An order to a session, as its forwarder passes it on; the number tells it from an earlier one of the same device.
-#[derive(Debug)]
-struct Order {
-    peer: PeerId,
-    serial: u64,
-    /// `None` when the table has forgotten the session.
-    command: Option<SessionCommand>,
 }
 
 impl Driver {
@@ -140,7 +130,7 @@ impl Driver {
             strays: parts.strays,
             changes,
             notices: mpsc::channel(NOTICES),
-            orders: mpsc::channel(ORDERS),
+            orders: mpsc::unbounded_channel(),
             load_until: None,
             out: Vec::new(),
             results: Results::new(),
@@ -258,19 +248,14 @@ impl Driver {
         }
     }
 
-    fn order(&mut self, order: Order) {
-        let current = self.sessions.get(&order.peer);
-        if current.is_none_or(|live| live.serial() != order.serial) {
+    fn order(&mut self, order: Addressed) {
+        let live = self.sessions.get(&order.device);
+        let Some(live) = live.filter(|live| live.id() == order.session) else {
             return;
-        }
+        };
         match order.command {
-            Some(SessionCommand::Terminate(cause)) => self.terminate(order.peer, cause),
-            Some(SessionCommand::SetFilter(filter)) => {
-                if let Some(live) = self.sessions.get(&order.peer) {
-                    live.set_filter(filter);
-                }
-            }
-            None => self.terminate(order.peer, TerminateCause::ServerStop),
+            SessionCommand::Terminate(cause) => self.terminate(order.device, cause),
+            SessionCommand::SetFilter(filter) => live.set_filter(filter),
         }
     }
 
@@ -369,7 +354,7 @@ impl Driver {
             } => {
                 // Data that confirmed a key has told the packet path more than the machine knows.
                 let seen = |live: &Live| live.attachment.endpoint();
-                let seen = self.sessions.get(&peer).and_then(seen);
+                let seen = self.sessions.get(&peer).and_then(|live| seen(live));
                 let seen = seen.filter(|seen| seen.path.remote == endpoint);
                 let way = seen.or_else(|| self.way(ways, endpoint));
                 self.moved(peer, way, key.role());
@@ -380,7 +365,7 @@ impl Driver {
             }
             Event::RemoveSending { peer } => self.unreachable(now, peer),
             Event::Timestamp { peer, tai64n } => {
-                let endpoint = self.sessions.get(&peer).and_then(Live::remote);
+                let endpoint = self.sessions.get(&peer).and_then(|live| live.remote());
                 self.peers.note_seen(peer, endpoint, tai64n);
             }
             Event::HandshakeDone { peer, role } => self.done(peer, role),

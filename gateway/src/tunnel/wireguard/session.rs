@@ -2,21 +2,18 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use causeway_proto::ip::filter::Filter;
 use causeway_proto::terminate::TerminateCause;
 use causeway_proto::wireguard::{PeerId, Role};
-use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
 use tracing::{Span, debug, info, info_span};
 
-use super::{Driver, FIRST_HANDSHAKE, Order};
+use super::{Driver, FIRST_HANDSHAKE};
 use crate::dataplane::{DatagramAttachment, DatagramSession, Endpoint};
+use crate::ids::SessionId;
 use crate::session::LimitChange;
 use crate::session::admission::Seat;
-use crate::session::command::Commands;
 use crate::session::peers::Peer;
 
 /// A session: its seat, and its place in the packet path.
@@ -29,21 +26,11 @@ pub(super) struct Live {
     /// Whether it was up at least once.
     greeted: bool,
     since: Instant,
-    serial: u64,
-    forwarder: AbortHandle,
 }
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        self.forwarder.abort();
-    }
-}
-
-static SERIAL: AtomicU64 = AtomicU64::new(0);
 
 impl Live {
-    pub(super) const fn serial(&self) -> u64 {
-        self.serial
+    pub(super) const fn id(&self) -> SessionId {
+        self.seat.guard.id()
     }
 
     /// Returns where the device is.
@@ -109,7 +96,10 @@ impl Driver {
         let Some((way, local)) = way.and_then(|way| Some((way, self.sockets.local(&way)?))) else {
             return false;
         };
-        let seat = match self.admission.resume(&peer, way.path.remote, local) {
+        let seat = match self
+            .admission
+            .resume(&peer, way.path.remote, local, &self.orders.0)
+        {
             Ok(seat) => seat,
             Err(refusal) => {
                 info!(event = "session_refused", peer = peer.name(), user.name = %peer.user().display(),
@@ -119,7 +109,7 @@ impl Driver {
         };
         match self.attach(&peer, seat, Some(way)) {
             Some(live) => {
-                self.sessions.insert(id, live);
+                self.sessions.insert(id, Box::new(live));
                 self.patience.arm(id, Instant::now() + FIRST_HANDSHAKE);
                 self.note_way(None, way);
                 self.peers.note_arrived(id, way.path.remote);
@@ -156,9 +146,6 @@ impl Driver {
             attachment.set_endpoint(way);
         }
         let endpoint = way;
-        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        let commands = seat.take_commands();
-        let forwarder = tokio::spawn(forward(commands, peer.id(), serial, self.orders.0.clone()));
         Some(Live {
             attachment,
             seat,
@@ -167,8 +154,6 @@ impl Driver {
             endpoint,
             greeted: false,
             since: Instant::now(),
-            serial,
-            forwarder: forwarder.abort_handle(),
         })
     }
 
@@ -267,21 +252,5 @@ impl Driver {
                 duration_s = live.since.elapsed().as_secs(), "session ended");
         });
         drop(live);
-    }
-}
-
-/// Passes on the orders to one session until the table forgets it.
-async fn forward(mut commands: Commands, peer: PeerId, serial: u64, orders: mpsc::Sender<Order>) {
-    loop {
-        let command = commands.next().await;
-        let last = command.is_none();
-        let order = Order {
-            peer,
-            serial,
-            command,
-        };
-        if orders.send(order).await.is_err() || last {
-            return;
-        }
     }
 }

@@ -12,6 +12,7 @@ use causeway_proto::ip::filter::Filter;
 use causeway_proto::terminate::TerminateCause;
 use causeway_proto::wireguard::PublicKey;
 use tempfile::TempDir;
+use tokio::sync::mpsc;
 
 use crate::auth::{Authenticator, UserFile};
 use crate::session::admission::Settings;
@@ -119,8 +120,9 @@ impl Rig {
 
     fn resume(&self, peer: &Peer, after: u64) -> Result<Seat, RefuseReason> {
         let now = peer.created() + Duration::from_secs(after);
+        let (line, _) = mpsc::unbounded_channel();
         self.door
-            .resume_at(now, peer, place(REMOTE), place(LOCAL))
+            .resume_at(now, peer, (place(REMOTE), place(LOCAL)), &line)
             .map_err(|refusal| refusal.reason)
     }
 
@@ -178,16 +180,17 @@ async fn a_session_lasts_for_what_is_left_of_the_log_in() {
     ));
     let users = Arc::new(Authenticator::users(UserFile::dev()));
     let door = Admission::new(users, table, rig.pools.clone(), settings());
+    let (line, mut orders) = mpsc::unbounded_channel();
     let mut seat = door
-        .resume_at(almost, &peer, place(REMOTE), place(LOCAL))
+        .resume_at(almost, &peer, (place(REMOTE), place(LOCAL)), &line)
         .unwrap();
     seat.guard.set_up();
-    let mut commands = seat.take_commands();
-    let order = commands.next().await;
+    let order = orders.recv().await.unwrap();
+    assert_eq!((order.session, order.device), (seat.guard.id(), peer.id()));
     let expired = TerminateCause::AuthenticationExpired;
     assert_eq!(
-        order,
-        Some(crate::session::SessionCommand::Terminate(expired))
+        order.command,
+        crate::session::SessionCommand::Terminate(expired)
     );
     assert_eq!(seat.commands.next().await, None);
 }
