@@ -82,8 +82,8 @@ pub struct Driver {
     admission: Arc<Admission>,
     data_plane: Arc<DataPlane>,
     sessions: HashMap<PeerId, Box<Live>>,
-    /// The ways to the addresses where sessions are.
-    ways: HashMap<SocketAddr, Endpoint>,
+    /// Whose session is at an address.
+    places: HashMap<SocketAddr, PeerId>,
     /// When the session of an unreachable device ends.
     patience: Deadlines<PeerId>,
     /// Devices to call, and when the next are.
@@ -123,7 +123,7 @@ impl Driver {
             admission: parts.admission,
             data_plane: parts.data_plane,
             sessions: HashMap::new(),
-            ways: HashMap::new(),
+            places: HashMap::new(),
             patience: Deadlines::new(),
             calls: Vec::new(),
             next_call: None,
@@ -389,7 +389,9 @@ impl Driver {
         if let Some(way) = asked {
             return Some(*way);
         }
-        self.ways.get(&remote).copied().or_else(|| {
+        let there = self.places.get(&remote);
+        let there = there.and_then(|peer| self.sessions.get(peer)?.endpoint());
+        there.or_else(|| {
             Some(Endpoint {
                 listener: self.sockets.listener_for(remote)?,
                 path: Path::to(remote),

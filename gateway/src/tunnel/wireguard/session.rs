@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use causeway_proto::aaa::Identity;
+use causeway_proto::activity::Activity;
 use causeway_proto::ip::filter::Filter;
 use causeway_proto::terminate::TerminateCause;
 use causeway_proto::wireguard::{PeerId, Role};
@@ -12,14 +14,16 @@ use tracing::{Span, debug, info, info_span};
 use super::{Driver, FIRST_HANDSHAKE};
 use crate::dataplane::{DatagramAttachment, DatagramSession, Endpoint};
 use crate::ids::SessionId;
-use crate::session::LimitChange;
 use crate::session::admission::Seat;
 use crate::session::peers::Peer;
+use crate::session::{LimitChange, SessionGuard};
 
 /// A session: its seat, and its place in the packet path.
 pub(super) struct Live {
     pub(super) attachment: DatagramAttachment,
-    seat: Seat,
+    guard: SessionGuard,
+    activity: Arc<Activity>,
+    user: Identity,
     span: Span,
     address: Ipv4Addr,
     endpoint: Option<Endpoint>,
@@ -30,10 +34,15 @@ pub(super) struct Live {
 
 impl Live {
     pub(super) const fn id(&self) -> SessionId {
-        self.seat.guard.id()
+        self.guard.id()
     }
 
     /// Returns where the device is.
+    pub(super) const fn endpoint(&self) -> Option<Endpoint> {
+        self.endpoint
+    }
+
+    /// Returns the address of where the device is.
     pub(super) fn remote(&self) -> Option<SocketAddr> {
         self.endpoint.map(|endpoint| endpoint.path.remote)
     }
@@ -49,18 +58,18 @@ impl Live {
             );
         });
         self.attachment.set_filter(filter);
-        self.seat.guard.update(|facts| facts.filter = name);
+        self.guard.update(|facts| facts.filter = name);
     }
 
     /// A handshake is complete.
     pub(super) fn reached(&mut self, role: Role) {
-        self.seat.guard.set_up();
+        self.guard.set_up();
         let remote = self.remote();
         self.span.in_scope(|| {
             if self.greeted {
                 debug!(event = "rekey", ?role, client.address = remote.map(tracing::field::display), "new keys");
             } else {
-                info!(event = "session_up", user.name = %self.seat.user.display(), inner.ip = %self.address,
+                info!(event = "session_up", user.name = %self.user.display(), inner.ip = %self.address,
                     client.address = remote.map(tracing::field::display), "session up");
             }
         });
@@ -70,7 +79,7 @@ impl Live {
     /// No key is alive any more.
     pub(super) fn unreachable(&mut self) {
         self.attachment.remove_sending();
-        self.seat.guard.set_unreachable();
+        self.guard.set_unreachable();
         self.span.in_scope(|| {
             debug!(
                 event = "unreachable",
@@ -111,7 +120,7 @@ impl Driver {
             Some(live) => {
                 self.sessions.insert(id, Box::new(live));
                 self.patience.arm(id, Instant::now() + FIRST_HANDSHAKE);
-                self.note_way(None, way);
+                self.note_place(id, None, way);
                 self.peers.note_arrived(id, way.path.remote);
                 true
             }
@@ -148,7 +157,9 @@ impl Driver {
         let endpoint = way;
         Some(Live {
             attachment,
-            seat,
+            guard: seat.guard,
+            activity: seat.activity,
+            user: seat.user,
             span,
             address: network.address,
             endpoint,
@@ -183,18 +194,20 @@ impl Driver {
             return;
         }
         let before = live.endpoint.replace(way);
-        live.seat.guard.set_remote(way.path.remote);
-        self.note_way(before, way);
+        live.guard.set_remote(way.path.remote);
+        self.note_place(id, before, way);
     }
 
-    fn note_way(&mut self, before: Option<Endpoint>, now: Endpoint) {
-        self.forget_way(before);
-        self.ways.insert(now.path.remote, now);
+    fn note_place(&mut self, id: PeerId, before: Option<Endpoint>, now: Endpoint) {
+        self.forget_place(id, before);
+        self.places.insert(now.path.remote, id);
     }
 
-    fn forget_way(&mut self, before: Option<Endpoint>) {
-        if let Some(before) = before {
-            self.ways.remove(&before.path.remote);
+    fn forget_place(&mut self, id: PeerId, before: Option<Endpoint>) {
+        let Some(before) = before else { return };
+        // By now it may be the place of another device.
+        if self.places.get(&before.path.remote) == Some(&id) {
+            self.places.remove(&before.path.remote);
         }
     }
 
@@ -204,13 +217,13 @@ impl Driver {
             return;
         };
         let before = live.endpoint.replace(to);
-        live.seat.guard.roamed(to.path.remote);
+        live.guard.roamed(to.path.remote);
         metrics::counter!("causeway_session_roams_total", "protocol" => "mobility").increment(1);
         live.span.in_scope(|| {
             debug!(event = "roamed", from = %from.path.remote, to = %to.path.remote, "the device is somewhere else");
         });
         self.peers.note_seen(id, Some(to.path.remote), [0; 12]);
-        self.note_way(before, to);
+        self.note_place(id, before, to);
     }
 
     /// A device has been enrolled again: its session goes on for longer.
@@ -224,7 +237,7 @@ impl Driver {
         };
         self.admission
             .table()
-            .change_limits(live.seat.guard.id(), change);
+            .change_limits(live.guard.id(), change);
     }
 
     /// Ends a session, if there is one, and makes the machine forget its keys.
@@ -234,7 +247,7 @@ impl Driver {
             return;
         };
         let now = Instant::now();
-        self.forget_way(live.endpoint);
+        self.forget_place(id, live.endpoint);
         // After a stop, and one that was announced, it is called.
         if !matches!(cause, TerminateCause::ServerStop | TerminateCause::Drain) {
             self.peers.note_left(id);
@@ -243,11 +256,11 @@ impl Driver {
         if let Some(peer) = self.peers.by_id(id) {
             self.know(now, &peer);
         }
-        live.seat.guard.set_cause(cause);
-        let usage = live.seat.activity.usage();
+        live.guard.set_cause(cause);
+        let usage = live.activity.usage();
         let span = live.span.clone();
         span.in_scope(|| {
-            info!(event = "session_end", user.name = %live.seat.user.display(), inner.ip = %live.address, end_cause = cause.as_str(),
+            info!(event = "session_end", user.name = %live.user.display(), inner.ip = %live.address, end_cause = cause.as_str(),
                 code = cause.number(), rx_bytes = usage.up_octets, tx_bytes = usage.down_octets,
                 duration_s = live.since.elapsed().as_secs(), "session ended");
         });
