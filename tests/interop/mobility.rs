@@ -22,6 +22,8 @@ macro_rules! need {
     };
 }
 
+mod mobility_orders;
+
 /// Enrols a device as an administrator does, and returns its profile.
 fn enrol(gateway: &Gateway<'_>, name: &str) -> String {
     let added = gateway.cli(&["peer", "add", name, "--user", "alice"]);

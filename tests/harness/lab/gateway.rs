@@ -37,6 +37,8 @@ pub struct Settings {
     pub radius: &'static str,
     /// More of `[mobility]`; `None` turns it off.
     pub mobility: Option<&'static str>,
+    /// Reports sessions to the RADIUS server, and takes its orders on port 3799.
+    pub accounting: bool,
 }
 
 impl Default for Settings {
@@ -48,6 +50,7 @@ impl Default for Settings {
             user: None,
             radius: "",
             mobility: None,
+            accounting: false,
         }
     }
 }
@@ -76,6 +79,16 @@ impl Settings {
     pub fn mobility(self, more: &'static str) -> Self {
         Self {
             mobility: Some(more),
+            ..self
+        }
+    }
+
+    /// The same, with sessions that are reported and may be changed: filters are `staff`, which lets everything pass, and
+    /// `nothing`.
+    #[must_use]
+    pub fn accounted(self) -> Self {
+        Self {
+            accounting: true,
             ..self
         }
     }
@@ -264,9 +277,18 @@ fn configuration(lab: &Lab, settings: &Settings) -> String {
     let who = match settings.radius_port {
         None => format!("[users]\nfile = {:?}\n", private("users.toml", USERS)),
         Some(port) => format!(
-            "[radius]\nmessage_authenticator = \"if-present\"\n{}\n\n[[radius.servers]]\nname = \"freeradius\"\naddress = \"{GATEWAY}\"\nauth_port = {port}\nsecret_file = {:?}\n\n[radius.accounting]\nenabled = false\n",
+            "[radius]\nmessage_authenticator = \"if-present\"\n{}\n\n[[radius.servers]]\nname = \"freeradius\"\naddress = \"{GATEWAY}\"\nauth_port = {port}\nsecret_file = {:?}\n\n[radius.accounting]\n{}\n",
             settings.radius,
-            private("radius.secret", "testing123\n")
+            private("radius.secret", "testing123\n"),
+            if settings.accounting {
+                format!(
+                    "queue = {:?}\n\n[radius.dynamic_authorization]\nlisten = \"{GATEWAY}:3799\"\nclients = [\"{GATEWAY}\"]\nsecret_file = {:?}\n\n[filters.staff]\nallow = [\"0.0.0.0/0\"]\n\n[filters.nothing]\ndeny = [\"0.0.0.0/0\"]\n",
+                    path("acct.queue"),
+                    private("coa.secret", "orders\n")
+                )
+            } else {
+                "enabled = false\n".to_owned()
+            }
         ),
     };
     let user = settings

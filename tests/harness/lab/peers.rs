@@ -1,5 +1,6 @@
 //! Programs around the gateway: FreeRADIUS, one that holds its answers back, a relay, Prometheus.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -103,6 +104,24 @@ impl<'a> FreeRadius<'a> {
     #[must_use]
     pub fn log(&self) -> String {
         read(&super::cache().join(format!("radius-{}/log", self.lab.namespace())))
+    }
+
+    /// The accounting records that it has written down, each by attribute.
+    #[must_use]
+    pub fn records(&self) -> Vec<HashMap<String, String>> {
+        let name = format!("radius-{}/acct/detail", self.lab.namespace());
+        let text = read(&super::cache().join(name));
+        let record = |text: &str| {
+            let lines = text.lines().filter_map(|line| line.split_once(" = "));
+            let lines = lines.map(|(name, value)| (name.trim(), value.trim().trim_matches('"')));
+            lines
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect()
+        };
+        text.split("\n\n")
+            .filter(|part| part.contains("Acct-Status-Type"))
+            .map(record)
+            .collect()
     }
 
     /// How many requests of a kind it has read.
