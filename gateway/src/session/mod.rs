@@ -15,6 +15,7 @@ mod record;
 pub mod routes;
 mod series;
 pub mod table;
+pub mod wg_quick;
 
 /// A Session-Timeout beyond this is as good as none: 30 days.
 pub const MAX_SESSION_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);

@@ -113,6 +113,7 @@ impl House<'_> {
                 public_key: self.key.public(),
                 endpoint: self.config.mobility_endpoint(self.mobility),
                 routes: self.config.network.routes.clone(),
+                dns_suffix: self.config.network.dns_suffix.clone(),
                 keepalive: self.mobility.keepalive.unwrap_or_default(),
             },
         };

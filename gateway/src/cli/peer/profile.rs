@@ -7,9 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::cli::table::safe;
 use crate::control::protocol::{Device, Profile};
-
-/// Stands where the private key belongs, which only the device knows.
-const PRIVATE_KEY: &str = "PASTE-YOUR-PRIVATE-KEY-HERE";
+use crate::session::wg_quick::WgQuick;
 
 /// Writes the file; with the private key if there is one.
 pub(super) fn wg_quick(
@@ -17,48 +15,21 @@ pub(super) fn wg_quick(
     profile: &Profile,
     key: Option<&PrivateKey>,
 ) -> Zeroizing<String> {
-    // Room for all of it, so that no reallocation leaves a copy behind.
-    let mut text = Zeroizing::new(String::with_capacity(4096));
-    let mut line = |key: &str, value: &str| {
-        text.push_str(key);
-        text.push_str(value);
-        text.push('\n');
-    };
-    line(
-        "# ",
-        &format!("{} of {}", safe(&device.name), safe(&device.user)),
-    );
-    if let Some(expires) = &device.expires {
-        line("# to be enrolled again by ", &safe(expires));
+    WgQuick {
+        title: &format!("{} of {}", safe(&device.name), safe(&device.user)),
+        expires: device.expires.as_deref(),
+        private_key: key,
+        address: &profile.address,
+        dns: &profile.dns,
+        dns_suffix: &profile.dns_suffix,
+        mtu: profile.mtu,
+        public_key: &profile.server_public_key,
+        preshared_key: profile.preshared_key.as_deref(),
+        endpoint: &profile.endpoint,
+        allowed_ips: &profile.allowed_ips,
+        keepalive: profile.keepalive,
     }
-    line("[Interface]", "");
-    match key {
-        Some(key) => line("PrivateKey = ", &key.expose_base64()),
-        None => line("PrivateKey = ", PRIVATE_KEY),
-    }
-    line("Address = ", &profile.address);
-    let names: Vec<_> = profile
-        .dns
-        .iter()
-        .chain(&profile.dns_suffix)
-        .map(String::as_str)
-        .collect();
-    if !profile.dns.is_empty() {
-        line("DNS = ", &names.join(", "));
-    }
-    line("MTU = ", &profile.mtu.to_string());
-    line("", "");
-    line("[Peer]", "");
-    line("PublicKey = ", &profile.server_public_key);
-    if let Some(key) = &profile.preshared_key {
-        line("PresharedKey = ", key);
-    }
-    line("AllowedIPs = ", &profile.allowed_ips.join(", "));
-    line("Endpoint = ", &profile.endpoint);
-    if profile.keepalive > 0 {
-        line("PersistentKeepalive = ", &profile.keepalive.to_string());
-    }
-    text
+    .text()
 }
 
 /// Draws a text as a QR code for a terminal: dark on light whatever its colours are, two rows a line.

@@ -117,7 +117,7 @@ fn a_device_without_a_key_gets_one_that_the_gateway_never_sees() {
     let expected = format!(
         "# laptop of al\u{fffd}ice\n[Interface]\nPrivateKey = {}\nAddress = 10.99.0.7/32\n\
          DNS = 10.0.0.10, corp.example.com\nMTU = 1400\n\n[Peer]\nPublicKey = {SERVER}\n\
-         AllowedIPs = 10.0.0.0/8, 192.168.0.0/16\nEndpoint = vpn.example.com:5008\n\
+         Endpoint = vpn.example.com:5008\nAllowedIPs = 10.0.0.0/8, 192.168.0.0/16\n\
          PersistentKeepalive = 25\n",
         key.expose_base64().as_str()
     );

@@ -53,6 +53,7 @@ fn logins(held: usize) -> (Arc<Logins>, Jobs) {
             public_key: PublicKey::from_bytes([9; 32]),
             endpoint: "vpn.example.com:5008".into(),
             routes: Vec::new(),
+            dns_suffix: Vec::new(),
             keepalive: Duration::ZERO,
         },
     };

@@ -31,6 +31,6 @@ mod reason;
 
 pub use http::Enrolment;
 pub use logins::{Jobs, Logins, Settings};
-pub use profile::{Gateway, PRIVATE_KEY, Profile};
+pub use profile::{Gateway, Profile};
 
 pub(super) use logins::Ends;

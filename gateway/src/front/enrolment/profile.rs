@@ -9,9 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::session::admission::Terms;
 use crate::session::peers::Peer;
-
-/// Stands where the private key belongs, which only the device knows.
-pub const PRIVATE_KEY: &str = "PASTE-YOUR-PRIVATE-KEY-HERE";
+use crate::session::wg_quick::WgQuick;
 
 /// What the gateway tells every device.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -22,6 +20,8 @@ pub struct Gateway {
     pub endpoint: String,
     /// What is behind it; empty is everything.
     pub routes: Vec<Ipv4Net>,
+    /// Search domains.
+    pub dns_suffix: Vec<String>,
     /// How often a device speaks up so that the path stays open; zero is never.
     pub keepalive: Duration,
 }
@@ -45,6 +45,9 @@ pub struct Profile {
     pub allowed_ips: Vec<Ipv4Net>,
     /// DNS servers.
     pub dns: Vec<Ipv4Addr>,
+    /// Search domains.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dns_suffix: Vec<String>,
     /// The largest inner packet.
     pub mtu: u16,
     /// Seconds between keepalives; zero is none.
@@ -52,7 +55,8 @@ pub struct Profile {
     /// When the device has to log in again (RFC 3339); absent is never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires: Option<String>,
-    /// A file for `wg-quick` and the WireGuard apps, with [`PRIVATE_KEY`] in the place of the private key.
+    /// A file for `wg-quick` and the WireGuard apps, with
+    /// [`PRIVATE_KEY`](crate::session::wg_quick::PRIVATE_KEY) in the place of the private key.
     pub profile: String,
 }
 
@@ -75,45 +79,35 @@ impl Profile {
             endpoint: gateway.endpoint.clone(),
             allowed_ips,
             dns: terms.dns,
+            dns_suffix: gateway.dns_suffix.clone(),
             mtu: terms.mtu,
             keepalive: gateway.keepalive.as_secs(),
             expires: peer.expires().map(rfc_3339),
             profile: String::new(),
         };
-        profile.profile = profile.text(peer.name());
+        profile.profile = profile.text(peer);
         profile
     }
 
-    fn text(&self, device: &str) -> String {
-        let mut lines = vec![
-            format!("# {device}"),
-            "[Interface]".to_owned(),
-            format!("PrivateKey = {PRIVATE_KEY}"),
-            format!("Address = {}/{}", self.address, self.prefix),
-        ];
-        if !self.dns.is_empty() {
-            lines.push(format!("DNS = {}", listed(&self.dns)));
-        }
-        lines.push(format!("MTU = {}", self.mtu));
-        lines.push(String::new());
-        lines.push("[Peer]".to_owned());
-        lines.push(format!("PublicKey = {}", self.server_public_key));
-        if let Some(key) = &self.preshared_key {
-            lines.push(format!("PresharedKey = {key}"));
-        }
-        lines.push(format!("Endpoint = {}", self.endpoint));
-        lines.push(format!("AllowedIPs = {}", listed(&self.allowed_ips)));
-        if self.keepalive > 0 {
-            lines.push(format!("PersistentKeepalive = {}", self.keepalive));
-        }
-        lines.push(String::new());
-        lines.join("\n")
+    fn text(&self, peer: &Peer) -> String {
+        let dns: Vec<_> = self.dns.iter().map(ToString::to_string).collect();
+        let routes: Vec<_> = self.allowed_ips.iter().map(ToString::to_string).collect();
+        let written = WgQuick {
+            title: &format!("{} of {}", peer.name(), peer.user().display()),
+            expires: self.expires.as_deref(),
+            private_key: None,
+            address: &format!("{}/{}", self.address, self.prefix),
+            dns: &dns,
+            dns_suffix: &self.dns_suffix,
+            mtu: self.mtu,
+            public_key: &self.server_public_key,
+            preshared_key: self.preshared_key.as_deref(),
+            endpoint: &self.endpoint,
+            allowed_ips: &routes,
+            keepalive: self.keepalive,
+        };
+        written.text().to_string()
     }
-}
-
-fn listed<T: ToString>(items: &[T]) -> String {
-    let items: Vec<_> = items.iter().map(ToString::to_string).collect();
-    items.join(", ")
 }
 
 fn as_text<S: Serializer>(networks: &[Ipv4Net], serializer: S) -> Result<S::Ok, S::Error> {
@@ -198,6 +192,7 @@ mod tests {
                 "10.0.0.0/8".parse().unwrap(),
                 "192.0.2.0/24".parse().unwrap(),
             ],
+            dns_suffix: vec!["corp.example.com".to_owned()],
             keepalive: Duration::from_secs(25),
         };
         let mut terms = Terms {
@@ -207,14 +202,20 @@ mod tests {
         let secret = "FpCyhws9cxwWoV4xELtfJvjJN+zQVRPISllRWgeopVE=";
         let device = peer(Some(secret), Some(Duration::from_secs(3600)));
         let profile = Profile::new(&gateway, &device, terms.clone());
-        assert_eq!(
-            profile.profile,
-            "# alice's phone\n[Interface]\nPrivateKey = PASTE-YOUR-PRIVATE-KEY-HERE\nAddress = 10.99.0.7/32\n\
-             DNS = 10.0.0.10, 10.0.0.11\nMTU = 1400\n\n[Peer]\n\
-             PublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\n\
-             PresharedKey = FpCyhws9cxwWoV4xELtfJvjJN+zQVRPISllRWgeopVE=\n\
-             Endpoint = vpn.example.com:5008\nAllowedIPs = 10.0.0.0/8, 192.0.2.0/24\nPersistentKeepalive = 25\n"
-        );
+        for line in [
+            "# alice's phone of alice",
+            "# to be enrolled again by 2027-01-15T08:00:00Z",
+            "Address = 10.99.0.7/32",
+            "DNS = 10.0.0.10, 10.0.0.11, corp.example.com",
+            "MTU = 1400",
+            "PublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=",
+            "PresharedKey = FpCyhws9cxwWoV4xELtfJvjJN+zQVRPISllRWgeopVE=",
+            "Endpoint = vpn.example.com:5008",
+            "AllowedIPs = 10.0.0.0/8, 192.0.2.0/24",
+            "PersistentKeepalive = 25",
+        ] {
+            assert!(profile.profile.lines().any(|said| said == line), "{line}");
+        }
         assert_eq!(profile.expires.as_deref(), Some("2027-01-15T08:00:00Z"));
         gateway.routes.clear();
         gateway.keepalive = Duration::ZERO;
