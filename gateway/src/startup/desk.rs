@@ -30,9 +30,11 @@ use crate::tunnel::sstp::Driver;
 
 mod devices;
 mod drain;
+mod reload;
 
 pub(super) use devices::Devices;
 use drain::DrainState;
+use reload::Change;
 
 /// What the desk has to know of the configuration.
 #[derive(Clone, Debug)]
@@ -381,61 +383,32 @@ impl Desk {
 
     fn apply(&self, new: &Config, report: &mut Reloaded) {
         let mut plan = self.plan();
-        let old = &plan.running;
-        let pace = config::Limits {
-            new_per_second: new.limits.new_per_second,
-            ..old.limits
-        };
-        if pace != new.limits {
-            self.table.set_limits(new.limits.table);
-            report.applied.push("limits".to_owned());
+        let Change {
+            running,
+            report: found,
+            sstp,
+            limits,
+        } = reload::compare(&plan.running, new);
+        if limits {
+            self.table.set_limits(running.limits.table);
         }
-        if old.drain != new.drain {
-            report.applied.push("drain".to_owned());
-        }
-        if old.sstp.auth != new.sstp.auth
-            || old.sstp.crypto_binding != new.sstp.crypto_binding
-            || old.sstp.record_packing != new.sstp.record_packing
-            || old.sstp.hello_interval != new.sstp.hello_interval
-            || old.sstp.auth_timeout != new.sstp.auth_timeout
-        {
+        if sstp {
             let supports = |method: AuthMethod| self.authenticator.supports(method);
             self.driver
                 .config
-                .store(Arc::new(translate::sstp(new, supports)));
-            report.new_sessions.push("sstp".to_owned());
+                .store(Arc::new(translate::sstp(&running, supports)));
         }
-        if old.network.dns != new.network.dns || old.radius.framed_ip != new.radius.framed_ip {
-            report.new_sessions.push("network.dns".to_owned());
+        if let (Some(devices), Some(mobility)) = (self.devices.get(), &running.mobility) {
+            devices.change(&running, mobility);
         }
-        if old.filters != new.filters {
-            report.new_sessions.push("filters".to_owned());
-        }
-        if let (Some(devices), Some(mobility)) = (self.devices.get(), &new.mobility) {
-            devices.change(new, mobility);
-        }
-        self.admission.set_settings(translate::admission(new));
-        for (name, same) in [
-            ("gateway", old.gateway == new.gateway),
-            ("limits.new_per_second", pace == old.limits),
-            ("pools", old.pools == new.pools),
-            ("network.tun", old.network.tun == new.network.tun),
-            ("sstp.listen", old.sstp.listen == new.sstp.listen),
-            ("mobility", old.mobility == new.mobility),
-            ("users", old.users == new.users),
-            ("radius", old.radius == new.radius),
-            ("health", old.health == new.health),
-            ("admin", old.admin == new.admin),
-            ("log", old.log == new.log),
-        ] {
-            if !same {
-                report.needs_restart.push(name.to_owned());
-            }
-        }
+        self.admission.set_settings(translate::admission(&running));
+        report.applied.extend(found.applied);
+        report.new_sessions = found.new_sessions;
+        report.needs_restart = found.needs_restart;
         let file = plan.file.take();
         *plan = Plan {
             file,
-            ..Plan::of(new)
+            ..Plan::of(&running)
         };
     }
 
