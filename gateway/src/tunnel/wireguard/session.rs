@@ -24,7 +24,7 @@ pub(super) struct Live {
     guard: SessionGuard,
     activity: Arc<Activity>,
     user: Identity,
-    span: Span,
+    device: Box<str>,
     address: Ipv4Addr,
     endpoint: Option<Endpoint>,
     /// Whether it was up at least once.
@@ -33,6 +33,11 @@ pub(super) struct Live {
 }
 
 impl Live {
+    /// Makes the span of what is logged about the session; there is little, and a span that is kept takes room.
+    fn span(&self) -> Span {
+        info_span!("session", session = %self.id(), tunnel = "mobility", peer = &*self.device)
+    }
+
     pub(super) const fn id(&self) -> SessionId {
         self.guard.id()
     }
@@ -50,7 +55,7 @@ impl Live {
     /// Puts another filter in force and notes its name.
     pub(super) fn set_filter(&self, filter: Option<Arc<Filter>>) {
         let name = filter.as_ref().map(|filter| filter.name().to_owned());
-        self.span.in_scope(|| {
+        self.span().in_scope(|| {
             info!(
                 event = "filter",
                 filter = name.as_deref(),
@@ -65,7 +70,7 @@ impl Live {
     pub(super) fn reached(&mut self, role: Role) {
         self.guard.set_up();
         let remote = self.remote();
-        self.span.in_scope(|| {
+        self.span().in_scope(|| {
             if self.greeted {
                 debug!(event = "rekey", ?role, client.address = remote.map(tracing::field::display), "new keys");
             } else {
@@ -80,7 +85,7 @@ impl Live {
     pub(super) fn unreachable(&mut self) {
         self.attachment.remove_sending();
         self.guard.set_unreachable();
-        self.span.in_scope(|| {
+        self.span().in_scope(|| {
             debug!(
                 event = "unreachable",
                 "the device is not heard of; its session is kept"
@@ -131,7 +136,6 @@ impl Driver {
     fn attach(&mut self, peer: &Peer, mut seat: Seat, way: Option<Endpoint>) -> Option<Live> {
         let network = seat.network.take()?;
         let id = seat.guard.id();
-        let span = info_span!("session", session = %id, tunnel = "mobility", peer = peer.name());
         let attached = self.data_plane.attach_datagram(DatagramSession {
             id,
             address: network.address,
@@ -160,7 +164,7 @@ impl Driver {
             guard: seat.guard,
             activity: seat.activity,
             user: seat.user,
-            span,
+            device: peer.name().into(),
             address: network.address,
             endpoint,
             greeted: false,
@@ -219,7 +223,7 @@ impl Driver {
         let before = live.endpoint.replace(to);
         live.guard.roamed(to.path.remote);
         metrics::counter!("causeway_session_roams_total", "protocol" => "mobility").increment(1);
-        live.span.in_scope(|| {
+        live.span().in_scope(|| {
             debug!(event = "roamed", from = %from.path.remote, to = %to.path.remote, "the device is somewhere else");
         });
         self.peers.note_seen(id, Some(to.path.remote), [0; 12]);
@@ -258,8 +262,7 @@ impl Driver {
         }
         live.guard.set_cause(cause);
         let usage = live.activity.usage();
-        let span = live.span.clone();
-        span.in_scope(|| {
+        live.span().in_scope(|| {
             info!(event = "session_end", user.name = %live.user.display(), inner.ip = %live.address, end_cause = cause.as_str(),
                 code = cause.number(), rx_bytes = usage.up_octets, tx_bytes = usage.down_octets,
                 duration_s = live.since.elapsed().as_secs(), "session ended");
