@@ -105,6 +105,7 @@ impl Driver {
                 .map(|server| proto::Server {
                     name: server.name.clone(),
                     secret: server.secret.clone(),
+                    reliable: server.tls.is_some(),
                 })
                 .collect(),
             queue_max: config.queue_max,

@@ -34,6 +34,8 @@ use causeway_proto::radius::accounting::{Authentic, Holder, session_attributes};
 use causeway_proto::terminate::TerminateCause;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::radius::Tls;
+
 pub use driver::Driver;
 
 /// So many sessions may have begun without the driver having looked; more go without accounting, and are counted.
@@ -71,6 +73,8 @@ pub struct Server {
     pub secret: SecretBytes,
     /// The address to send from.
     pub source: Option<IpAddr>,
+    /// Over TLS (RFC 6614); `None` is UDP.
+    pub tls: Option<Tls>,
 }
 
 /// The handle; cheap to clone, and one that is off does nothing.

@@ -1,7 +1,7 @@
 //! The pages of `causeway explain`.
 
 /// Each code with its page.
-const PAGES: [(&str, &str); 54] = [
+const PAGES: [(&str, &str); 53] = [
     ("E0101", include_str!("../../docs/errors/E0101.md")),
     ("E0102", include_str!("../../docs/errors/E0102.md")),
     ("E0103", include_str!("../../docs/errors/E0103.md")),
@@ -37,7 +37,6 @@ const PAGES: [(&str, &str); 54] = [
     ("E0404", include_str!("../../docs/errors/E0404.md")),
     ("E0405", include_str!("../../docs/errors/E0405.md")),
     ("E0406", include_str!("../../docs/errors/E0406.md")),
-    ("E0407", include_str!("../../docs/errors/E0407.md")),
     ("E0501", include_str!("../../docs/errors/E0501.md")),
     ("E0502", include_str!("../../docs/errors/E0502.md")),
     ("E0503", include_str!("../../docs/errors/E0503.md")),

@@ -296,17 +296,6 @@ pub(super) fn check(file: File, report: &mut Report) -> Radius {
     }
     let servers = check_servers(servers, report);
     let accounting = check_accounting(accounting, report);
-    let is_tls = |server: &Server| server.tls.is_some();
-    if accounting.is_some() && !servers.is_empty() && servers.iter().all(is_tls) {
-        report
-            .warning(
-                "E0407",
-                "radius.servers",
-                "sessions are not reported to servers over TLS",
-            )
-            .label("every server has `transport = \"tls\"`, so there is no accounting")
-            .help("add a server with `transport = \"udp\"`, or set `radius.accounting.enabled = false`");
-    }
     Radius {
         servers,
         mode,

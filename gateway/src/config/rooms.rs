@@ -154,8 +154,6 @@ impl Config {
 
     /// Returns the settings of accounting, the secrets read; `None` when it is off or no RADIUS server is asked.
     ///
-    /// `None` as well when every server is asked over TLS: records do not go there yet, and a queue would only grow.
-    ///
     /// # Errors
     ///
     /// When a secret cannot be read any more.
@@ -166,22 +164,20 @@ impl Config {
         };
         let server = |(configured, client): (&Server, &room::Server)| accounting::Server {
             name: client.name.clone(),
-            endpoint: SocketAddr::new(client.address, configured.acct_port),
+            endpoint: SocketAddr::new(
+                client.address,
+                // Over TLS one port takes everything (RFC 6614 §2.1).
+                match client.tls {
+                    Some(_) => client.auth_port,
+                    None => configured.acct_port,
+                },
+            ),
             secret: client.secret.clone(),
             source: client.source,
+            tls: client.tls.clone(),
         };
-        // What is asked over TLS is not told in the clear.
-        let servers: Vec<_> = self
-            .radius
-            .servers
-            .iter()
-            .zip(&client.servers)
-            .filter(|(_, client)| client.tls.is_none())
-            .map(server)
-            .collect();
-        if servers.is_empty() {
-            return Ok(None);
-        }
+        let servers = self.radius.servers.iter().zip(&client.servers);
+        let servers = servers.map(server).collect();
         Ok(Some(accounting::Config {
             servers,
             nas: client.nas(),

@@ -508,10 +508,10 @@ fn a_radius_server_over_tls_needs_an_authority_and_no_secret() {
     let loaded = etc.load(&text).unwrap_or_else(|drawn| panic!("{drawn}"));
     let client = loaded.config.radius_client().unwrap().unwrap();
     assert_eq!(client.servers[0].auth_port, 2083);
-    // Nobody to report to: that is said, and nothing is gathered.
-    assert!(loaded.config.accounting().unwrap().is_none());
-    let drawn = loaded.report.render(Colours::Off);
-    assert!(drawn.contains("warning[E0407]"), "{drawn}");
+    // Sessions are reported over the same connection.
+    let accounting = loaded.config.accounting().unwrap().unwrap();
+    assert_eq!(accounting.servers[0].endpoint.port(), 2083);
+    assert!(accounting.servers[0].tls.is_some());
     assert_eq!(client.servers[0].secret.expose(), b"radsec");
     assert!(client.servers[0].tls.is_some());
     // A file that has no certificate in it.

@@ -8,7 +8,7 @@ pub(crate) mod datagram;
 mod exam;
 mod meters;
 mod sockets;
-mod tls;
+pub(crate) mod tls;
 mod transport;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -155,6 +155,15 @@ impl Server {
     /// Returns where it is asked.
     const fn endpoint(&self) -> SocketAddr {
         SocketAddr::new(self.address, self.auth_port)
+    }
+
+    /// Returns the same for connections.
+    fn place(&self) -> tls::Place {
+        tls::Place {
+            name: self.name.clone(),
+            endpoint: self.endpoint(),
+            source: self.source,
+        }
     }
 
     /// Returns where requests leave from.

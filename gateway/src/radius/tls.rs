@@ -6,8 +6,10 @@
 //! decides where it goes, and nothing of it is sent by surprise later.
 
 mod flight;
+mod once;
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,8 +27,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::Server;
-use super::datagram::Arrival;
+use super::datagram::{Arrival, bind_address};
 use flight::{Added, Flight};
+pub(crate) use once::Once;
 
 /// How long a connection may take to be made, and a write to be taken.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -113,9 +116,52 @@ impl Tls {
         })
     }
 
+    /// Makes a connection.
+    async fn connect(&self, place: &Place) -> io::Result<TlsStream<TcpStream>> {
+        let stream = dial(place).await?;
+        let connector = TlsConnector::from(Arc::clone(&self.config));
+        connector.connect(self.name.clone(), stream).await
+    }
+
     /// Begins a connection of its own.
     pub(super) fn session(&self) -> Result<rustls::ClientConnection, rustls::Error> {
         rustls::ClientConnection::new(Arc::clone(&self.config), self.name.clone())
+    }
+}
+
+/// Where a server is.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Its name in the log.
+    pub(crate) name: String,
+    pub(crate) endpoint: SocketAddr,
+    /// Where connections begin.
+    pub(crate) source: Option<IpAddr>,
+}
+
+/// Says once why there is no connection, and once that there is one again.
+#[derive(Debug, Default)]
+struct Failure {
+    said: bool,
+}
+
+impl Failure {
+    fn say(&mut self, server: &str, error: &io::Error) {
+        let again = std::mem::replace(&mut self.said, true);
+        if again {
+            tracing::debug!(radius.server = server, %error, "no RADIUS connection");
+        } else {
+            tracing::warn!(radius.server = server, %error, "no connection to the RADIUS server over TLS: compare its address, port, certificate and name with `tls` of the server; `causeway doctor radius` looks closer");
+        }
+    }
+
+    fn over(&mut self, server: &str) {
+        if std::mem::take(&mut self.said) {
+            tracing::info!(
+                radius.server = server,
+                "the RADIUS server answers over TLS again"
+            );
+        }
     }
 }
 
@@ -149,6 +195,7 @@ impl Link {
     /// Carries requests and answers until the machine is gone.
     pub(super) async fn run(mut self) {
         let mut flight = Flight::default();
+        let mut failure = Failure::default();
         let mut pause = FIRST_PAUSE;
         loop {
             while !flight.is_due() {
@@ -161,7 +208,7 @@ impl Link {
             }
             let mut heard = false;
             let mut made = None;
-            let ended = match timeout(PATIENCE, self.connect()).await {
+            let ended = match timeout(PATIENCE, self.tls.connect(&self.server.place())).await {
                 Ok(Ok(stream)) => {
                     made = Some(Instant::now());
                     self.carry(stream, &mut flight, &mut heard).await
@@ -175,11 +222,12 @@ impl Link {
                     tracing::debug!(radius.server = self.server.name, "RADIUS connection ended");
                 }
                 Err(error) => {
-                    tracing::debug!(radius.server = self.server.name, %error, "no RADIUS connection");
+                    failure.say(&self.server.name, &error);
                 }
             }
             flight.break_off();
             if heard {
+                failure.over(&self.server.name);
                 pause = FIRST_PAUSE;
                 continue;
             }
@@ -239,12 +287,6 @@ impl Link {
         }
     }
 
-    async fn connect(&self) -> io::Result<TlsStream<TcpStream>> {
-        let stream = dial(&self.server).await?;
-        let connector = TlsConnector::from(Arc::clone(&self.tls.config));
-        connector.connect(self.tls.name.clone(), stream).await
-    }
-
     /// Sends what is to be sent, and carries both ways.
     async fn carry(
         &mut self,
@@ -287,14 +329,14 @@ impl Link {
 }
 
 /// Connects in such a way that the host notices soon when the other end is gone.
-async fn dial(server: &Server) -> io::Result<TcpStream> {
-    let endpoint = server.endpoint();
+async fn dial(place: &Place) -> io::Result<TcpStream> {
+    let endpoint = place.endpoint;
     let socket = if endpoint.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
         TcpSocket::new_v6()?
     };
-    socket.bind(server.bind_address())?;
+    socket.bind(bind_address(endpoint.ip(), place.source))?;
     let keepalive = TcpKeepalive::new()
         .with_time(IDLE)
         .with_interval(IDLE_AGAIN)
@@ -375,16 +417,12 @@ mod tests {
     async fn a_dead_connection_is_noticed_soon() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Server {
+        let place = Place {
             name: "cloud".into(),
-            address: address.ip(),
-            auth_port: address.port(),
-            secret: b"radsec".as_slice().into(),
+            endpoint: address,
             source: None,
-            status: causeway_proto::radius::StatusServer::Off,
-            tls: None,
         };
-        let stream = dial(&server).await.unwrap();
+        let stream = dial(&place).await.unwrap();
         let socket = SockRef::from(&stream);
         let s = Duration::from_secs;
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(s(10)));

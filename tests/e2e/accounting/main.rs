@@ -3,6 +3,7 @@
 mod kills;
 mod oracle;
 mod reports;
+mod tls;
 mod whole;
 
 use std::net::SocketAddr;
@@ -36,6 +37,7 @@ fn config(servers: &[SocketAddr], queue: &Path) -> Config {
         endpoint: *endpoint,
         secret: SECRET.into(),
         source: None,
+        tls: None,
     };
     Config {
         servers: servers.iter().enumerate().map(server).collect(),

@@ -24,6 +24,9 @@ pub struct Server {
     pub name: String,
     /// The shared secret.
     pub secret: SecretBytes,
+    /// Whether what is sent arrives, or [`Sender::handle_unreachable`](super::Sender::handle_unreachable) is called: then
+    /// an answer is waited for, and nothing is sent again meanwhile (RFC 6613 §2.6).
+    pub reliable: bool,
 }
 
 /// A datagram that goes out.

@@ -37,6 +37,8 @@ use crate::wire::Decode;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How many requests fly to a server that lives.
 const WINDOW: usize = 128;
+/// How long a request flies to a server that gets all that is sent: it is slow, or has thrown the request away.
+const RELIABLE_FLIGHT: Duration = Duration::from_secs(30);
 
 /// The sender machine.
 #[derive(Debug)]
@@ -270,7 +272,7 @@ impl Sender {
             if let Some(state) = self.servers.get_mut(server.0) {
                 state.fly(now, identifier, seq, authenticator);
             }
-            let flight = self.jitter(self.config.flight);
+            let flight = self.jitter(self.flight(server));
             self.flights.arm(seq, now + flight);
             let entry = self.entries.get_mut(&seq)?;
             entry.state = State::Flying { server, identifier };
@@ -351,6 +353,20 @@ impl Sender {
     }
 
     /// Returns an identifier under which nothing flies.
+    /// Returns how long a request to a server flies before it counts as lost.
+    fn flight(&self, server: ServerId) -> Duration {
+        let reliable = self
+            .config
+            .servers
+            .get(server.0)
+            .is_some_and(|s| s.reliable);
+        if reliable {
+            self.config.flight.max(RELIABLE_FLIGHT)
+        } else {
+            self.config.flight
+        }
+    }
+
     fn free_identifier(&mut self, server: ServerId) -> Option<u8> {
         let Self {
             servers, entries, ..

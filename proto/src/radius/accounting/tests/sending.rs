@@ -37,6 +37,7 @@ impl Rig {
                 .map(|n| Server {
                     name: format!("nps{n}"),
                     secret: SECRET.into(),
+                    reliable: false,
                 })
                 .collect(),
             queue_max,
