@@ -48,6 +48,7 @@ impl World {
             secret: SECRET.into(),
             status: StatusServer::Auto,
             repeat: None,
+            is_sealed: false,
         };
         let config = Config {
             nas: Nas::default(),

@@ -131,6 +131,7 @@ impl Config {
                     status: server.status,
                     // TLS loses nothing that its connection outlives.
                     repeat: self.repeat.filter(|_| server.tls.is_none()),
+                    is_sealed: server.tls.is_some(),
                 })
                 .collect(),
             mode: self.mode,

@@ -2,6 +2,7 @@
 
 mod kills;
 mod oracle;
+mod oracle_tls;
 mod reports;
 mod tls;
 mod whole;

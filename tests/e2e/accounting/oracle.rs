@@ -57,7 +57,7 @@ fn free_radius(folder: &Path) -> Option<(FreeRadius, SocketAddr)> {
 }
 
 /// The requests in the file: name to value, the names being FreeRADIUS's own.
-fn detail(folder: &Path) -> Vec<HashMap<String, String>> {
+pub(crate) fn detail(folder: &Path) -> Vec<HashMap<String, String>> {
     let text = fs::read_to_string(folder.join("detail")).unwrap_or_default();
     text.split("\n\n")
         .map(|block| {

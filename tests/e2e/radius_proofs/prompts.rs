@@ -92,6 +92,7 @@ impl World {
                     Habit::Silent => StatusServer::Off,
                 },
                 repeat: shipped.repeat,
+                is_sealed: false,
             }],
             mode: Mode::Failover,
             timeout: shipped.timeout,

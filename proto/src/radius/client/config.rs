@@ -75,6 +75,9 @@ pub struct Server {
     /// What answers Status-Server knows a copy (RFC 5080 §2.2.2): it drops one while it works, and repeats its answer to
     /// one for some seconds behind it. NPS repeats nothing, and takes a copy for a new log-in when 10 s have passed.
     pub repeat: Option<Duration>,
+    /// Whether nobody on the way can change what it says, as over TLS: then a reply needs no Message-Authenticator, and
+    /// there are servers that put none in.
+    pub is_sealed: bool,
 }
 
 /// How a server is chosen among those that live.

@@ -322,7 +322,11 @@ impl Client {
             Err(Forged::ResponseAuthenticator) => return Err(Discard::BadAuthenticator),
             Err(Forged::MessageAuthenticator) => return Err(Discard::MessageAuthenticatorInvalid),
         };
-        match (found, self.config.message_authenticator) {
+        let demand = match self.config.message_authenticator {
+            Demand::Require if !state.server.is_sealed => Demand::Require,
+            Demand::Require | Demand::IfPresent => Demand::IfPresent,
+        };
+        match (found, demand) {
             (MessageAuthenticator::Absent, Demand::Require) => {
                 if reply.attributes().any(|attribute| attribute.is_err()) {
                     return Err(Discard::Malformed);

@@ -160,6 +160,25 @@ fn a_login_that_only_got_forgeries_ends_with_their_name() {
 }
 
 #[test]
+fn a_server_that_nobody_can_forge_may_leave_the_message_authenticator_out() {
+    let (t, mut c) = (
+        start(),
+        client(1, |config| config.servers[0].is_sealed = true),
+    );
+    for (why, expected) in [
+        (Discard::MessageAuthenticatorMissing, None),
+        (Discard::MessageAuthenticatorInvalid, Some(())),
+        (Discard::BadAuthenticator, Some(())),
+    ] {
+        let (_, port, request) = ask(&mut c, t, "alice");
+        let mut forgeries = forgeries(&request).into_iter();
+        let (bytes, _) = forgeries.rfind(|(_, other)| *other == why).unwrap();
+        let handled = c.handle_datagram(t, port, &bytes);
+        assert_eq!(handled.err(), expected.map(|()| why));
+    }
+}
+
+#[test]
 fn an_old_server_may_leave_the_message_authenticator_out_when_told_so() {
     let (t, mut c) = (
         start(),

@@ -27,6 +27,7 @@ fn client(servers: usize, change: impl FnOnce(&mut Config)) -> Client {
                 secret: SECRET.into(),
                 status: StatusServer::Off,
                 repeat: None,
+                is_sealed: false,
             })
             .collect(),
         mode: Mode::Failover,
