@@ -361,11 +361,14 @@ impl Client {
         };
         let answer = decode_reply(reply, &request.credentials, signing, &state.server.name);
         let elapsed = now.saturating_duration_since(request.started);
+        let is_sealed = state.server.is_sealed;
 
         self.hear(now, server);
         match found {
-            MessageAuthenticator::Verified => {}
-            MessageAuthenticator::Absent => self.events.push_back(Event::Unsigned { server }),
+            MessageAuthenticator::Absent if !is_sealed => {
+                self.events.push_back(Event::Unsigned { server });
+            }
+            MessageAuthenticator::Absent | MessageAuthenticator::Verified => {}
         }
         match answer {
             Ok(answer) => {

@@ -176,6 +176,11 @@ fn a_server_that_nobody_can_forge_may_leave_the_message_authenticator_out() {
         let handled = c.handle_datagram(t, port, &bytes);
         assert_eq!(handled.err(), expected.map(|()| why));
     }
+    // Nobody has to be warned of that.
+    let unsigned = Event::Unsigned {
+        server: ServerId(0),
+    };
+    assert!(!events(&mut c).contains(&unsigned));
 }
 
 #[test]
