@@ -12,6 +12,7 @@ use causeway_proto::aaa::{
 };
 use causeway_proto::crypto::legacy::md5_of;
 use causeway_proto::mschapv2::Answer;
+use causeway_proto::ppp::RoleConfig;
 use causeway_proto::radius::Packet;
 use causeway_proto::radius::access::{self, Nas, Signing, decode_reply, encode_request};
 use causeway_proto::radius::authenticator::verify_reply;
@@ -330,8 +331,31 @@ fn applicant() -> Applicant {
     }
 }
 
-/// Logs in with MS-CHAPv2 by the built-in client.
-async fn connect(lab: &Lab, user: &str) -> Result<Tunnel, ClientError> {
+/// Lets `openssl` read `input`, with its old algorithms.
+fn openssl(words: &[&str], input: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut child = std::process::Command::new("openssl")
+        .args(words)
+        .args(["-provider", "legacy", "-provider", "default"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap().stdout
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+fn unhex(digits: &str) -> Vec<u8> {
+    let octet = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+    (0..digits.len() / 2).map(|at| octet(2 * at)).collect()
+}
+
+/// The built-in client's settings for a log-in with MS-CHAPv2; the password is the name and `pw`.
+fn options(lab: &Lab, user: &str) -> Options {
     let mut roots = RootCertStore::empty();
     let authority = CertificateDer::from_pem_file(lab.path("pki/ca.pem")).unwrap();
     roots.add(authority).unwrap();
@@ -344,7 +368,11 @@ async fn connect(lab: &Lab, user: &str) -> Result<Tunnel, ClientError> {
     let server = format!("{GATEWAY}:443").parse().unwrap();
     let mut options = Options::windows(server, trust, login);
     options.host = "vpn.test".into();
-    Tunnel::connect(&options).await
+    options
+}
+
+async fn connect(lab: &Lab, user: &str) -> Result<Tunnel, ClientError> {
+    Tunnel::connect(&options(lab, user)).await
 }
 
 #[test]
@@ -395,4 +423,69 @@ fn a_network_behind_a_client_is_routed_for_as_long_as_the_session() {
         log.contains("0.0.0.0/0 is not in `radius.framed_routes`"),
         "{log}"
     );
+}
+
+#[test]
+#[ignore = "needs root, FreeRADIUS"]
+fn freeradius_takes_a_new_password_for_one_that_has_expired() {
+    need!(rootless(), lacks("freeradius"), lacks("openssl"));
+    let lab = Lab::new();
+    let radius = FreeRadius::start(&lab);
+    let settings = Settings {
+        auth: &["mschapv2"],
+        radius_port: Some(FreeRadius::PORT),
+        radius: "password_change = true",
+        ..Settings::default()
+    };
+    let gateway = Gateway::start(&lab, &settings);
+    let log_in = |new: Option<&str>| {
+        lab.inside(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let mut options = options(&lab, "expired");
+                if let RoleConfig::Client(client) = &mut options.ppp.role {
+                    client.new_password = new.map(|new| new.as_bytes().into());
+                }
+                let mut tunnel = Tunnel::connect(&options).await?;
+                tunnel.ping(BEHIND.parse().unwrap(), 100).await.unwrap();
+                tunnel.close().await
+            })
+        })
+    };
+    let refused = log_in(None);
+    assert!(refused.is_err());
+    let changed = log_in(Some("spring-26"));
+    let said = radius.log();
+    assert!(said.contains("Password change payload valid"), "{said}");
+    // OpenSSL reads what it was sent.
+    let octets = |name: &str| -> Vec<Vec<u8>> {
+        let values = said
+            .lines()
+            .filter_map(|line| line.split_once(&format!("{name} = 0x")));
+        values.map(|(_, digits)| unhex(digits.trim())).collect()
+    };
+    let pieces = octets("MS-CHAP-NT-Enc-PW");
+    let block: Vec<u8> = pieces
+        .iter()
+        .flat_map(|piece| piece[4..].to_vec())
+        .collect();
+    assert_eq!((pieces.len(), block.len()), (3, 516));
+    let wide = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+    let old = openssl(&["dgst", "-md4", "-binary"], &wide("expiredpw"));
+    let clear = openssl(&["enc", "-d", "-rc4", "-K", &hex(&old)], &block);
+    assert_eq!(clear[512..], [18, 0, 0, 0]);
+    assert_eq!(clear[512 - 18..512], wide("spring-26"));
+    // FreeRADIUS 3.2.1 dies of a change with OpenSSL 3, in its own use of RC4.
+    if radius.is_alive() {
+        changed.unwrap_or_else(|error| panic!("{error}: {}\n{said}", gateway.log()));
+        assert!(said.contains("expired has spring-26"), "{said}");
+    } else {
+        println!("FreeRADIUS died behind the change: {changed:?}");
+    }
+    let log = gateway.log();
+    assert!(log.contains("the user may choose another"), "{log}");
+    assert!(!log.contains("spring"), "{log}");
 }

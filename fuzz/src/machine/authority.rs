@@ -41,7 +41,7 @@ pub fn decide(program: &mut Program<'_>, credentials: &Credentials) -> Decision 
         }
         _ if mood & 4 == 0 => refuse(mood),
         // A server that is wrong, or somebody else's.
-        Credentials::MsChapV2 { .. } => admit(
+        Credentials::MsChapV2 { .. } | Credentials::MsChapV2Change { .. } => admit(
             Proof::MsChapV2(String::from_utf8_lossy(program.short()).into_owned()),
             Some(keys(mood)),
         ),

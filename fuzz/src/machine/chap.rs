@@ -57,6 +57,7 @@ impl World {
             auth: vec![method],
             name: "causeway".to_owned(),
             auth_wait: Duration::from_secs(30),
+            password_change: true,
         });
         let client = Config::client(ClientConfig {
             user: Identity::new(USER).expect("a name"),

@@ -55,6 +55,7 @@ impl World {
             auth: methods.to_vec(),
             name: "causeway".to_owned(),
             auth_wait: Duration::from_secs(30),
+            password_change: true,
         });
         let client = Config::client(ClientConfig {
             user: Identity::new(USER).expect("a name"),

@@ -103,6 +103,7 @@ impl World {
                 auth: vec![method],
                 name: "causeway".to_owned(),
                 auth_wait: Duration::from_secs(30),
+                password_change: true,
             }),
             hashes: vec![HashProtocol::Sha256, HashProtocol::Sha1],
             hello_interval: Duration::from_secs(60),

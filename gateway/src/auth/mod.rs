@@ -231,7 +231,10 @@ const fn shows_questions(tunnel: TunnelKind) -> bool {
 
 /// Returns whether these credentials answer a question.
 const fn goes_on(credentials: &Credentials) -> bool {
-    matches!(credentials, Credentials::Eap { state: Some(_), .. })
+    matches!(
+        credentials,
+        Credentials::Eap { state: Some(_), .. } | Credentials::MsChapV2Change { .. }
+    )
 }
 
 /// Returns whom a request with these credentials may prompt.
@@ -239,9 +242,10 @@ const fn asks(credentials: &Credentials) -> Asks {
     match credentials {
         Credentials::Eap { state: None, .. } => Asks::Nobody,
         Credentials::Eap { state: Some(_), .. } => Asks::Perhaps,
-        Credentials::Pap { .. } | Credentials::ChapMd5 { .. } | Credentials::MsChapV2 { .. } => {
-            Asks::User
-        }
+        Credentials::Pap { .. }
+        | Credentials::ChapMd5 { .. }
+        | Credentials::MsChapV2 { .. }
+        | Credentials::MsChapV2Change { .. } => Asks::User,
     }
 }
 
@@ -250,9 +254,10 @@ const fn asks(credentials: &Credentials) -> Asks {
 fn is_shared(credentials: &Credentials) -> bool {
     match credentials {
         Credentials::Eap { user, .. } => is_anonymous(user),
-        Credentials::Pap { .. } | Credentials::ChapMd5 { .. } | Credentials::MsChapV2 { .. } => {
-            false
-        }
+        Credentials::Pap { .. }
+        | Credentials::ChapMd5 { .. }
+        | Credentials::MsChapV2 { .. }
+        | Credentials::MsChapV2Change { .. } => false,
     }
 }
 

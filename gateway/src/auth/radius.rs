@@ -85,6 +85,7 @@ impl RadiusAuthenticator {
             whole @ (Credentials::Pap { .. }
             | Credentials::ChapMd5 { .. }
             | Credentials::MsChapV2 { .. }
+            | Credentials::MsChapV2Change { .. }
             | Credentials::Eap { .. }) => (whole, None),
         };
         let mut reply = self

@@ -166,7 +166,9 @@ impl UserFile {
         let proven = match credentials {
             Credentials::Pap { password, .. } => pap(password.expose(), hash),
             Credentials::MsChapV2 { user, response } => ms_chap(user, response, hash),
-            Credentials::ChapMd5 { .. } | Credentials::Eap { .. } => {
+            Credentials::ChapMd5 { .. }
+            | Credentials::MsChapV2Change { .. }
+            | Credentials::Eap { .. } => {
                 return rejected(
                     started.elapsed(),
                     Rejection::default(),

@@ -28,6 +28,7 @@ pub(super) struct File {
     mfa: bool,
     retransmit: Vec<Text<Time>>,
     repeat: Text<Time>,
+    password_change: bool,
     probe_after: Text<Time>,
     dead_time: Text<Time>,
     message_authenticator: MessageAuthenticator,
@@ -125,6 +126,7 @@ impl Default for File {
             mfa: true,
             retransmit: RETRANSMIT.map(Time::seconds).into(),
             repeat: Time::of(REPEAT),
+            password_change: false,
             probe_after: Time::seconds(10),
             dead_time: Time::seconds(60),
             message_authenticator: MessageAuthenticator::Require,
@@ -190,6 +192,8 @@ pub struct Radius {
     pub retransmit: Vec<Duration>,
     /// How often it is, until it is answered, by a server that answers Status-Server; `None` is never.
     pub repeat: Option<Duration>,
+    /// Whether a password that has expired may be changed while logging in (MS-CHAPv2).
+    pub password_change: bool,
     /// After which silence the server is suspected.
     pub probe_after: Duration,
     /// How long a dead server is left alone.
@@ -256,6 +260,7 @@ pub(super) fn check(file: File, report: &mut Report) -> Radius {
         mfa,
         retransmit,
         repeat,
+        password_change,
         probe_after,
         dead_time,
         message_authenticator,
@@ -303,6 +308,7 @@ pub(super) fn check(file: File, report: &mut Report) -> Radius {
         mfa,
         retransmit,
         repeat: check_repeat(repeat.duration(), report),
+        password_change,
         probe_after: probe_after.duration(),
         dead_time: dead_time.duration(),
         message_authenticator,

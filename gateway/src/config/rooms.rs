@@ -262,6 +262,7 @@ impl Config {
             auth: self.sstp.auth.clone(),
             name: self.gateway.name.clone(),
             auth_wait: self.sstp.auth_timeout,
+            password_change: self.radius.password_change,
         })
     }
 

@@ -51,6 +51,8 @@ pub struct Settings {
     pub filters: BTreeMap<String, Arc<Filter>>,
     /// The longest `Session-Timeout` that is believed; more is shortened.
     pub max_session_timeout: Duration,
+    /// Whether a password that has expired may be changed while logging in.
+    pub password_change: bool,
 }
 
 /// The door.
@@ -221,6 +223,8 @@ impl Admission {
     ) -> (Seat, Decision) {
         let method = credentials.method();
         let user = credentials.user().clone();
+        let may_change = matches!(credentials, Credentials::MsChapV2 { .. })
+            && self.settings.load().password_change;
         let outcome = self
             .authenticator
             .authenticate(&applicant, credentials, deadline)
@@ -273,7 +277,12 @@ impl Admission {
                 outcome.refusal.unwrap_or(RefuseReason::NoAnswer),
             )),
         };
-        let end = End::of(&decision);
+        let end = match &decision {
+            Decision::Refuse(refusal) if may_change && refusal.rejection.is_expired_password() => {
+                End::Open
+            }
+            Decision::Admit(_) | Decision::Challenge(_) | Decision::Refuse(_) => End::of(&decision),
+        };
         count(applicant.tunnel.as_str(), method.as_str(), end, elapsed);
         match &decision {
             Decision::Admit(grant) => {
@@ -282,6 +291,10 @@ impl Admission {
             }
             Decision::Challenge(_) => {
                 debug!(event = "auth_result", user.name = %user.display(), method = method.as_str(), radius.result = result, "log-in goes on");
+            }
+            Decision::Refuse(_) if end == End::Open => {
+                info!(event = "auth_result", user.name = %user.display(), method = method.as_str(),
+                radius.server = server, radius.result = result, radius.duration_ms = duration, "the password has expired: the user may choose another");
             }
             Decision::Refuse(refusal) => {
                 info!(event = "auth_result", user.name = %user.display(), method = method.as_str(),

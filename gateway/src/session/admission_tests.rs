@@ -24,6 +24,7 @@ fn settings(filters: &[&str]) -> Settings {
         framed_ip: true,
         filters: filters.iter().map(make).collect(),
         max_session_timeout: Duration::from_secs(3600),
+        password_change: false,
     }
 }
 

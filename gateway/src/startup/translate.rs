@@ -27,6 +27,7 @@ pub(super) fn admission(config: &Config) -> admission::Settings {
         framed_ip: config.radius.framed_ip,
         filters: config.filters.clone(),
         max_session_timeout: MAX_SESSION_TIMEOUT,
+        password_change: config.radius.password_change,
     }
 }
 

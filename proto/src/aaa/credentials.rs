@@ -1,6 +1,7 @@
 //! What a client offered.
 
 use crate::crypto::SecretBytes;
+use crate::mschapv2::PasswordChange;
 
 /// A user name as the client sent it: 1 to 253 octets (RFC 2865 §5.1), never rewritten.
 ///
@@ -137,6 +138,13 @@ pub enum Credentials {
         /// The response.
         response: MsChapV2Response,
     },
+    /// A new password in place of one that has expired.
+    MsChapV2Change {
+        /// The user name, with its domain if the client sent one.
+        user: Identity,
+        /// The change.
+        change: PasswordChange,
+    },
     /// One EAP Response for the server behind the gateway.
     Eap {
         /// The identity from EAP-Response/Identity.
@@ -156,6 +164,7 @@ impl Credentials {
             Self::Pap { user, .. }
             | Self::ChapMd5 { user, .. }
             | Self::MsChapV2 { user, .. }
+            | Self::MsChapV2Change { user, .. }
             | Self::Eap { user, .. } => user,
         }
     }
@@ -166,7 +175,7 @@ impl Credentials {
         match self {
             Self::Pap { .. } => AuthMethod::Pap,
             Self::ChapMd5 { .. } => AuthMethod::ChapMd5,
-            Self::MsChapV2 { .. } => AuthMethod::MsChapV2,
+            Self::MsChapV2 { .. } | Self::MsChapV2Change { .. } => AuthMethod::MsChapV2,
             Self::Eap { .. } => AuthMethod::Eap,
         }
     }

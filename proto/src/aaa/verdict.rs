@@ -53,3 +53,12 @@ pub struct Rejection {
     /// `Reply-Message`, for the log and for PAP.
     pub message: Option<String>,
 }
+
+impl Rejection {
+    /// Returns whether it says that the password was right and has expired (RFC 2759 §6, error 648).
+    #[must_use]
+    pub fn is_expired_password(&self) -> bool {
+        let error = self.ms_chap_error.as_deref().unwrap_or_default();
+        error.split_ascii_whitespace().next() == Some("E=648")
+    }
+}

@@ -1,11 +1,12 @@
-//! MD4, MD5, DES: each function names the one RFC that forces it.
+//! MD4, MD5, DES, RC4: each function names the one RFC that forces it.
 //!
 //! None of them is safe; the protocols that want them leave no choice, and nothing else may call them.
 
-use des::cipher::{BlockCipherEncrypt, KeyInit};
+use des::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use hmac::{Hmac, Mac};
 use md4::Md4;
 use md5::{Digest, Md5};
+use rc4::StreamCipher;
 
 /// Returns MD4 of `data` (`NtPasswordHash`, RFC 2759 §8.3).
 #[must_use]
@@ -45,6 +46,22 @@ pub fn des_encrypt(key: [u8; 7], clear: [u8; 8]) -> [u8; 8] {
     let mut block = clear.into();
     des::Des::new(&with_parity(key).into()).encrypt_block(&mut block);
     block.into()
+}
+
+/// Decrypts one block (the inverse of [`des_encrypt`]).
+#[must_use]
+pub fn des_decrypt(key: [u8; 7], hidden: [u8; 8]) -> [u8; 8] {
+    let mut block = hidden.into();
+    des::Des::new(&with_parity(key).into()).decrypt_block(&mut block);
+    block.into()
+}
+
+/// Applies the key stream of RC4 (RFC 2759 §8.10); twice gives back what was there.
+pub fn rc4(key: &[u8; 16], data: &mut [u8]) {
+    // Every length from 1 to 256 is a key's.
+    if let Ok(mut stream) = rc4::Rc4::new_from_slice(key) {
+        stream.apply_keystream(data);
+    }
 }
 
 /// Spreads 56 bits over eight octets; DES never looks at the parity bits.

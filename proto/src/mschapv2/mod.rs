@@ -2,14 +2,17 @@
 //!
 //! - [`nt_response`], [`authenticator_response`]: the two proofs
 //! - [`server_keys`]: the keys, as the server sees them
+//! - [`PasswordChange`]: a new password in place of one that has expired
 //!
-//! The packets that carry these are PPP's, EAP's and RADIUS's. The LAN Manager half and password change are left out.
+//! The packets that carry these are PPP's, EAP's and RADIUS's. The LAN Manager half is left out.
 
 mod answer;
+mod change;
 mod keys;
 mod response;
 
 pub use answer::Answer;
+pub use change::PasswordChange;
 pub use keys::server_keys;
 pub use response::{
     NtHash, authenticator_response, challenge_hash, nt_password_hash, nt_response,

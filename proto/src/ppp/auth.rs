@@ -30,6 +30,8 @@ pub(crate) enum Step {
     Wait,
     /// Server: the authenticator must be asked.
     Ask(Credentials),
+    /// Server: the peer was told what it has to ask a person.
+    Prompt,
     /// Client: the owner's supplicant must be asked about this EAP packet.
     Consult(Vec<u8>),
     /// It is done; what proves it is queued or was seen.
@@ -86,11 +88,12 @@ impl Auth {
                 (Box::new(pap::Server::new()), server.auth_wait)
             }
             (RoleConfig::Server(server), AuthMethod::ChapMd5) => {
-                let chap = chap::Server::new(Algorithm::Md5, &server.name, rng);
+                let chap = chap::Server::new(Algorithm::Md5, &server.name, false, rng);
                 (Box::new(chap), server.auth_wait)
             }
             (RoleConfig::Server(server), AuthMethod::MsChapV2) => {
-                let chap = chap::Server::new(Algorithm::MsChapV2, &server.name, rng);
+                let changes = server.password_change;
+                let chap = chap::Server::new(Algorithm::MsChapV2, &server.name, changes, rng);
                 (Box::new(chap), server.auth_wait)
             }
             (RoleConfig::Server(server), AuthMethod::Eap) => (
@@ -139,7 +142,7 @@ impl Auth {
     pub(crate) fn handle(&mut self, information: &[u8], out: &mut Outbox) -> Step {
         let step = self.exchange.handle(information, out);
         match &step {
-            Step::Wait | Step::Consult(_) => {}
+            Step::Wait | Step::Prompt | Step::Consult(_) => {}
             Step::Ask(_) => {
                 self.deadline = None;
                 self.resend = None;
@@ -156,6 +159,7 @@ impl Auth {
             (Step::Wait, Decision::Challenge(challenge)) => {
                 self.deadline = Some(now + challenge.timeout.unwrap_or(self.wait).max(self.wait));
             }
+            (Step::Prompt, _) => self.deadline = Some(now + self.wait),
             (Step::Wait | Step::Ask(_) | Step::Consult(_), _) => {}
             (Step::Success(_) | Step::Failure(_), _) => self.stop(),
         }
@@ -166,7 +170,7 @@ impl Auth {
     pub(crate) fn supplicate(&mut self, said: PeerStep, out: &mut Outbox) -> Step {
         let step = self.exchange.supplicate(said, out);
         match &step {
-            Step::Wait | Step::Ask(_) | Step::Consult(_) => {}
+            Step::Wait | Step::Prompt | Step::Ask(_) | Step::Consult(_) => {}
             Step::Success(_) | Step::Failure(_) => self.stop(),
         }
         step

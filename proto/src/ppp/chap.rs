@@ -16,16 +16,20 @@ use super::frame::Protocol;
 use super::outbox::Outbox;
 use crate::aaa::{
     Credentials, Decision, Identity, InnerKeys, MsChapV2Response, Proof, Refusal, RefuseReason,
+    Rejection,
 };
 use crate::crypto::legacy::md5_of;
 use crate::crypto::{Rng, SecretBytes};
-use crate::mschapv2::Answer;
+use crate::mschapv2::{Answer, PasswordChange};
 use crate::wire::{Decode, DecodeError, Reader};
+use zeroize::Zeroizing;
 
 const CHALLENGE: u8 = 1;
 const RESPONSE: u8 = 2;
 const SUCCESS: u8 = 3;
 const FAILURE: u8 = 4;
+/// RFC 2759 §7.
+const CHANGE_PASSWORD: u8 = 7;
 
 /// The longest message of a Success or Failure.
 const MAX_MESSAGE: usize = 512;
@@ -47,6 +51,9 @@ pub(crate) struct Server {
     challenge: [u8; 16],
     name: Vec<u8>,
     rng: Rng,
+    /// Whether a password that has expired may be changed; that is offered once.
+    changes: bool,
+    user: Option<Identity>,
     state: State,
 }
 
@@ -54,12 +61,23 @@ pub(crate) struct Server {
 enum State {
     Waiting,
     Pending,
-    Ended { code: u8, message: Vec<u8> },
+    /// The peer was told that its password has expired, by this message, and may send a new one for this challenge.
+    Expired {
+        challenge: [u8; 16],
+        message: Vec<u8>,
+    },
+    Ended {
+        code: u8,
+        message: Vec<u8>,
+    },
 }
 
 impl Server {
-    pub(crate) fn new(algorithm: Algorithm, name: &str, mut rng: Rng) -> Self {
+    /// `changes` says whether an expired password may be changed (RFC 2759 §7).
+    pub(crate) fn new(algorithm: Algorithm, name: &str, changes: bool, mut rng: Rng) -> Self {
         Self {
+            changes: changes && algorithm == Algorithm::MsChapV2,
+            user: None,
             algorithm,
             identifier: rng.u8(),
             challenge: rng.array(),
@@ -115,6 +133,49 @@ impl Server {
         self.end(FAILURE, &text, out);
         Step::Failure(DownReason::AuthRefused)
     }
+
+    /// Tells the peer that its password has expired and waits for a new one.
+    fn offer(&mut self, error: &str, out: &mut Outbox) -> Step {
+        self.changes = false;
+        let challenge = challenge_of(error).unwrap_or_else(|| self.rng.array());
+        let digits = u128::from_be_bytes(challenge);
+        let words = error.split_once(" M=").map_or("", |(_, words)| words);
+        // R=1 lets the peer wait for a person (RFC 2759 §6).
+        let text = format!("E=648 R=1 C={digits:032X} V=3 M={words}");
+        let message = cut(&text, MAX_MESSAGE).as_bytes().to_vec();
+        out.control(Protocol::CHAP, FAILURE, self.identifier, &message);
+        self.state = State::Expired { challenge, message };
+        Step::Prompt
+    }
+
+    /// Takes what comes when the peer has been told that its password has expired.
+    fn handle_change(&mut self, packet: &Packet<'_>, out: &mut Outbox) -> Step {
+        let State::Expired { challenge, message } = &self.state else {
+            return Step::Wait;
+        };
+        let next = self.identifier.wrapping_add(1);
+        match packet.code {
+            // The peer has not heard it.
+            RESPONSE if packet.identifier == self.identifier => {
+                out.control(Protocol::CHAP, FAILURE, self.identifier, message);
+                Step::Wait
+            }
+            // Another try with the old one, which will not become better.
+            RESPONSE if packet.identifier == next => {
+                self.refuse(&Refusal::new(RefuseReason::Rejected), out)
+            }
+            CHANGE_PASSWORD if packet.identifier == next => {
+                let change = PasswordChange::read(next, *challenge, packet.data);
+                let (Some(change), Some(user)) = (change, self.user.clone()) else {
+                    return Step::Wait;
+                };
+                self.identifier = next;
+                self.state = State::Pending;
+                Step::Ask(Credentials::MsChapV2Change { user, change })
+            }
+            _ => Step::Wait,
+        }
+    }
 }
 
 impl Exchange for Server {
@@ -127,6 +188,15 @@ impl Exchange for Server {
         let Ok(packet) = Packet::decode(&mut Reader::new(information)) else {
             return Step::Wait;
         };
+        if matches!(self.state, State::Expired { .. }) {
+            return self.handle_change(&packet, out);
+        }
+        if let State::Ended { code, message } = &self.state
+            && packet.code == CHANGE_PASSWORD
+            && packet.identifier == self.identifier
+        {
+            out.control(Protocol::CHAP, *code, self.identifier, message);
+        }
         if packet.code != RESPONSE || packet.identifier != self.identifier {
             return Step::Wait;
         }
@@ -141,10 +211,11 @@ impl Exchange for Server {
                 let Ok(credentials) = self.credentials(value, user) else {
                     return Step::Wait;
                 };
+                self.user = Some(credentials.user().clone());
                 self.state = State::Pending;
                 Step::Ask(credentials)
             }
-            State::Pending => Step::Wait,
+            State::Pending | State::Expired { .. } => Step::Wait,
             State::Ended { code, message } => {
                 out.control(Protocol::CHAP, *code, self.identifier, message);
                 Step::Wait
@@ -157,6 +228,10 @@ impl Exchange for Server {
             return Step::Wait;
         }
         if let Some(refusal) = refusal_of(decision) {
+            if self.changes && refusal.rejection.is_expired_password() {
+                let error = refusal.rejection.ms_chap_error.unwrap_or_default();
+                return self.offer(&error, out);
+            }
             return self.refuse(&refusal, out);
         }
         let Decision::Admit(grant) = decision else {
@@ -192,8 +267,12 @@ pub(crate) struct Client {
     algorithm: Algorithm,
     user: Identity,
     password: SecretBytes,
+    /// What takes its place when it has expired.
+    new_password: Option<SecretBytes>,
     rng: Rng,
     answer: Option<(u8, ClientAnswer)>,
+    /// Whether a new password was sent.
+    changed: bool,
     ended: bool,
 }
 
@@ -212,10 +291,45 @@ impl Client {
             algorithm,
             user: config.user.clone(),
             password: config.password.clone(),
+            new_password: config.new_password.clone(),
             rng,
             answer: None,
+            changed: false,
             ended: false,
         }
+    }
+
+    /// Sends a new password in place of one that has expired, once; `None` when there is none to send.
+    fn change(&mut self, identifier: u8, error: &[u8], out: &mut Outbox) -> Option<()> {
+        let error = core::str::from_utf8(error).ok()?;
+        let challenge = challenge_of(error)?;
+        let rejection = Rejection {
+            ms_chap_error: Some(error.to_owned()),
+            ..Rejection::default()
+        };
+        if !rejection.is_expired_password() {
+            return None;
+        }
+        let new = self.new_password.take()?;
+        let text = |password: &SecretBytes| {
+            let text = core::str::from_utf8(password.expose()).ok()?;
+            Some(Zeroizing::new(text.to_owned()))
+        };
+        let (old, text) = (text(&self.password)?, text(&new)?);
+        let mut padding = [0; 512];
+        for piece in padding.chunks_exact_mut(16) {
+            piece.copy_from_slice(&self.rng.array::<16>());
+        }
+        let own = self.rng.array();
+        let next = identifier.wrapping_add(1);
+        let user = self.user.as_bytes();
+        let passwords = (old.as_str(), text.as_str());
+        let change = PasswordChange::new(passwords, user, (next, challenge), own, &padding)?;
+        out.control(Protocol::CHAP, CHANGE_PASSWORD, next, &change.value());
+        let answer = Answer::new(&text, user, challenge, own);
+        self.answer = Some((next, ClientAnswer::MsChapV2(answer)));
+        self.password = new;
+        Some(())
     }
 
     /// Answers a challenge; one that is repeated gets the same answer.
@@ -302,6 +416,10 @@ impl Exchange for Client {
                 }
             }
             FAILURE if !self.ended => {
+                if self.change(packet.identifier, packet.data, out).is_some() {
+                    self.changed = true;
+                    return Step::Wait;
+                }
                 self.ended = true;
                 Step::Failure(DownReason::AuthRefused)
             }
@@ -315,12 +433,21 @@ impl Exchange for Client {
 
     /// Nobody has said anything about our response: the word may have been lost (RFC 1994 §4.2).
     fn resend(&mut self, out: &mut Outbox) {
-        if !self.ended {
+        if !self.ended && !self.changed {
             self.send_response(out);
         }
     }
 
     fn give_up(&mut self, _out: &mut Outbox) {}
+}
+
+/// Returns the challenge in the text of an MS-CHAP-Error, if it has one as it should be.
+fn challenge_of(error: &str) -> Option<[u8; 16]> {
+    let mut words = error.split(" M=").next()?.split_ascii_whitespace();
+    let digits = words.find_map(|word| word.strip_prefix("C="))?;
+    let good = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let number = good.then(|| u128::from_str_radix(digits, 16).ok());
+    Some(number??.to_be_bytes())
 }
 
 /// Reads the data of a Challenge or Response.

@@ -97,6 +97,8 @@ pub struct ServerConfig {
     pub name: String,
     /// How long to wait for the peer to send its credentials.
     pub auth_wait: Duration,
+    /// Whether MS-CHAPv2 lets the peer change a password that has expired (RFC 2759 §7).
+    pub password_change: bool,
 }
 
 /// The settings of the peer that logs in.

@@ -338,7 +338,7 @@ impl Link {
     /// Does what the authentication says; `ipcp` is what follows a success.
     fn step(&mut self, now: Instant, step: Step, ipcp: Option<Ipcp>) {
         match (step, ipcp) {
-            (Step::Wait, _) => {}
+            (Step::Wait | Step::Prompt, _) => {}
             (Step::Ask(credentials), _) => self.events.push_back(Event::Authenticate(credentials)),
             (Step::Consult(packet), _) => self.events.push_back(Event::Eap(packet)),
             (Step::Success(keys), Some(ipcp)) => {

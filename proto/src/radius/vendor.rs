@@ -21,6 +21,8 @@ open_enum! {
     pub struct MicrosoftType(u8) {
         /// MS-CHAP-Error (RFC 2548 §2.1.5).
         CHAP_ERROR = 2,
+        /// MS-CHAP-NT-Enc-PW (RFC 2548 §2.2).
+        CHAP_NT_ENC_PW = 6,
         /// MS-RAS-Vendor (RFC 2548 §2.5.1).
         RAS_VENDOR = 9,
         /// MS-CHAP-Challenge (RFC 2548 §2.1.2).
@@ -37,6 +39,8 @@ open_enum! {
         CHAP2_RESPONSE = 25,
         /// MS-CHAP2-Success (RFC 2548 §2.3.3).
         CHAP2_SUCCESS = 26,
+        /// MS-CHAP2-CPW (RFC 2548 §2.3.4).
+        CHAP2_CPW = 27,
         /// MS-Primary-DNS-Server (RFC 2548 §2.7.3).
         PRIMARY_DNS_SERVER = 28,
         /// MS-Secondary-DNS-Server (RFC 2548 §2.7.4).

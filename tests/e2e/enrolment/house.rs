@@ -323,6 +323,7 @@ fn door_settings() -> admission::Settings {
         framed_ip: true,
         filters: std::collections::BTreeMap::new(),
         max_session_timeout: Duration::from_secs(3600),
+        password_change: false,
     }
 }
 

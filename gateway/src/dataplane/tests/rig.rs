@@ -302,6 +302,7 @@ pub(super) fn call(address: Ipv4Addr) -> (sstp::Session, sstp::Client) {
         auth: vec![AuthMethod::Pap],
         name: String::from("gateway"),
         auth_wait: Duration::from_secs(30),
+        password_change: false,
     });
     let client = ppp::Config::client(ppp::ClientConfig {
         user: Identity::new(b"alice").unwrap(),

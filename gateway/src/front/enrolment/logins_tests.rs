@@ -29,6 +29,7 @@ fn logins(held: usize) -> (Arc<Logins>, Jobs) {
         framed_ip: true,
         filters: BTreeMap::new(),
         max_session_timeout: Duration::from_secs(3600),
+        password_change: false,
     };
     let users = Arc::new(Authenticator::users(UserFile::dev()));
     let pools = Pools::new(pool, Vec::new());

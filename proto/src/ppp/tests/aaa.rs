@@ -33,6 +33,17 @@ pub(super) fn admit(user: &Identity, proof: Proof, keys: Option<InnerKeys>) -> D
     }))
 }
 
+/// What alice's password was.
+pub(super) const EXPIRED: &str = "looking glass";
+
+/// Says that the password was right, and is so no more.
+pub(super) fn expired() -> Decision {
+    let mut refusal = Refusal::new(RefuseReason::Rejected);
+    let text = "E=648 R=0 C=00112233445566778899AABBCCDDEEFF V=3 M=Password expired";
+    refusal.rejection.ms_chap_error = Some(text.to_owned());
+    Decision::Refuse(refusal)
+}
+
 pub(super) fn refuse() -> Decision {
     Decision::Refuse(Refusal::new(RefuseReason::Rejected))
 }
@@ -62,12 +73,33 @@ pub(super) fn decide(credentials: &Credentials) -> Decision {
         } => {
             let (challenge, peer) = (&response.challenge, &response.peer_challenge);
             let nt = &response.nt_response;
+            let old = mschapv2::nt_password_hash(EXPIRED);
+            if mschapv2::verify_nt_response(nt, challenge, peer, &user, &old) {
+                return expired();
+            }
             if !mschapv2::verify_nt_response(nt, challenge, peer, &user, &hash) {
                 return refuse();
             }
             let text = mschapv2::authenticator_response(&hash, nt, peer, challenge, &user);
             let keys = mschapv2::server_keys(&hash, nt);
             admit(name, Proof::MsChapV2(text), Some(keys))
+        }
+        Credentials::MsChapV2Change { user: name, change } => {
+            // The password here is the one that has not expired.
+            let Some(new) = change.reveal(&mschapv2::nt_password_hash(EXPIRED), &user) else {
+                return refuse();
+            };
+            if *new != PASSWORD {
+                return refuse();
+            }
+            let (challenge, peer) = (&change.challenge, &change.peer_challenge);
+            let nt = &change.nt_response;
+            let text = mschapv2::authenticator_response(&hash, nt, peer, challenge, &user);
+            admit(
+                name,
+                Proof::MsChapV2(text),
+                Some(mschapv2::server_keys(&hash, nt)),
+            )
         }
         Credentials::Eap {
             user: name,

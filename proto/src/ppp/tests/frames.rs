@@ -20,6 +20,7 @@ pub(super) fn server_config(auth: &[AuthMethod]) -> Config {
         auth: auth.to_vec(),
         name: "gateway".to_owned(),
         auth_wait: Duration::from_secs(30),
+        password_change: false,
     })
 }
 

@@ -5,5 +5,6 @@ mod any_bytes;
 mod frames;
 mod hostile;
 mod log_in;
+mod new_password;
 mod pair;
 mod sessions;

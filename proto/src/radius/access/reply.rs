@@ -223,15 +223,19 @@ impl<'a> Fields<'a> {
             Credentials::Pap { .. } | Credentials::ChapMd5 { .. } => {
                 Proof::Message(self.message().unwrap_or_default())
             }
-            Credentials::MsChapV2 { .. } => match self.microsoft.success {
-                None => return Ok(Answer::Lacking(Lacking::Success)),
-                Some(value) => Proof::MsChapV2(authenticator_response(value)?),
-            },
+            Credentials::MsChapV2 { .. } | Credentials::MsChapV2Change { .. } => {
+                match self.microsoft.success {
+                    None => return Ok(Answer::Lacking(Lacking::Success)),
+                    Some(value) => Proof::MsChapV2(authenticator_response(value)?),
+                }
+            }
             Credentials::Eap { message, .. } => Proof::Eap(self.eap_success(message)?),
         };
         let keys = match credentials {
             Credentials::Pap { .. } | Credentials::ChapMd5 { .. } => None,
-            Credentials::MsChapV2 { .. } | Credentials::Eap { .. } => {
+            Credentials::MsChapV2 { .. }
+            | Credentials::MsChapV2Change { .. }
+            | Credentials::Eap { .. } => {
                 let Some(recv) = self.microsoft.recv_key else {
                     return Ok(Answer::Lacking(Lacking::RecvKey));
                 };
@@ -292,7 +296,8 @@ impl<'a> Fields<'a> {
             Credentials::Eap { .. } => eap_packet(&self.eap, EAP_REQUEST)?,
             Credentials::Pap { .. }
             | Credentials::ChapMd5 { .. }
-            | Credentials::MsChapV2 { .. } => Vec::new(),
+            | Credentials::MsChapV2 { .. }
+            | Credentials::MsChapV2Change { .. } => Vec::new(),
         };
         let message = self.message();
         Ok(Challenge {

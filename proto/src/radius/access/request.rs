@@ -8,6 +8,7 @@ use super::super::authenticator::{EMPTY_MESSAGE_AUTHENTICATOR, with_message_auth
 use super::super::packet::MAX_LEN;
 use super::super::{AttributeList, AttributeType, Code, MicrosoftType, Packet, hidden, vendor};
 use crate::aaa::{Applicant, Credentials, MsChapV2Response, TunnelKind};
+use crate::mschapv2::PasswordChange;
 use crate::wire::Encode;
 
 /// What the gateway says of itself.
@@ -159,6 +160,7 @@ fn push_credentials(
             list.push_microsoft(MicrosoftType::CHAP_CHALLENGE, &response.challenge)
                 .push_microsoft(MicrosoftType::CHAP2_RESPONSE, &chap2_response(response));
         }
+        Credentials::MsChapV2Change { change, .. } => push_change(list, change),
         Credentials::Eap { message, state, .. } => {
             list.push_split(AttributeType::EAP_MESSAGE, message);
             if let Some(state) = state.as_ref().filter(|state| !state.state.is_empty()) {
@@ -178,6 +180,25 @@ fn chap2_response(response: &MsChapV2Response) -> Vec<u8> {
     value.extend_from_slice(&[0; 8]);
     value.extend_from_slice(&response.nt_response);
     value
+}
+
+/// Adds a new password: its block in pieces of what an attribute holds, numbered from 1 (RFC 2548 §2.2, §2.3.4).
+fn push_change(list: &mut AttributeList, change: &PasswordChange) {
+    /// What is left of 255 octets behind type, length and vendor, type and length within, and the piece's own header.
+    const PIECE: usize = 255 - 2 - 4 - 2 - 4;
+    let mut value = vec![7, change.identifier];
+    value.extend_from_slice(&change.encrypted_hash);
+    value.extend_from_slice(&change.peer_challenge);
+    value.extend_from_slice(&[0; 8]);
+    value.extend_from_slice(&change.nt_response);
+    value.extend_from_slice(&change.flags);
+    list.push_microsoft(MicrosoftType::CHAP_CHALLENGE, &change.challenge)
+        .push_microsoft(MicrosoftType::CHAP2_CPW, &value);
+    for (piece, number) in change.encrypted_password.chunks(PIECE).zip(1_u8..) {
+        let mut value = vec![6, change.identifier, 0, number];
+        value.extend_from_slice(piece);
+        list.push_microsoft(MicrosoftType::CHAP_NT_ENC_PW, &value);
+    }
 }
 
 /// Adds who asks and on which port.

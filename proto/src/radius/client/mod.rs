@@ -104,7 +104,8 @@ impl Client {
             Credentials::Eap { state, .. } => state.as_ref(),
             Credentials::Pap { .. }
             | Credentials::ChapMd5 { .. }
-            | Credentials::MsChapV2 { .. } => None,
+            | Credentials::MsChapV2 { .. }
+            | Credentials::MsChapV2Change { .. } => None,
         };
         let question = Question {
             applicant,

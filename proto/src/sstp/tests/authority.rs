@@ -66,7 +66,7 @@ pub(super) fn decide(mood: Mood, credentials: Credentials) -> Decision {
             &message,
             &state.map(|state| state.state).unwrap_or_default(),
         ),
-        Credentials::ChapMd5 { .. } => refuse(),
+        Credentials::ChapMd5 { .. } | Credentials::MsChapV2Change { .. } => refuse(),
     }
 }
 

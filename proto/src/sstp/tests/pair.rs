@@ -445,6 +445,7 @@ fn server_ppp(setup: &Setup) -> ppp::Config {
         auth: vec![setup.method],
         name: "gateway".into(),
         auth_wait: Duration::from_secs(30),
+        password_change: false,
     });
     if !setup.lcp_echo {
         config.echo_interval = Duration::ZERO;

@@ -48,6 +48,7 @@ fn settings() -> Settings {
         framed_ip: true,
         filters: BTreeMap::from([("staff".to_owned(), Arc::new(staff))]),
         max_session_timeout: Duration::from_secs(1_000_000),
+        password_change: false,
     }
 }
 
