@@ -77,6 +77,7 @@ pub fn call() -> sstp::Session {
         auth: vec![AuthMethod::Pap],
         name: String::from("gateway"),
         auth_wait: Duration::from_secs(30),
+        password_change: false,
     });
     let client = ppp::Config::client(ppp::ClientConfig {
         user: Identity::new(b"alice").unwrap(),

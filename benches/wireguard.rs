@@ -1,7 +1,6 @@
 //! What a WireGuard packet and a handshake cost.
 
 use std::cell::Cell;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use causeway_proto::crypto::Rng;

@@ -71,6 +71,7 @@ fn answer(bytes: &[u8]) {
         servers: vec![Server {
             name: "fuzz".into(),
             secret: SECRET.into(),
+            reliable: false,
         }],
         queue_max: 4,
         flight: Duration::from_secs(2),

@@ -79,9 +79,15 @@ fn keys(seed: u8) -> InnerKeys {
 }
 
 fn refuse(mood: u8) -> Decision {
-    Decision::Refuse(Refusal::new(
-        RefuseReason::ALL[usize::from(mood) % RefuseReason::ALL.len()],
-    ))
+    let reason = RefuseReason::ALL[usize::from(mood) % RefuseReason::ALL.len()];
+    let mut refusal = Refusal::new(reason);
+    if mood & 0x10 != 0 {
+        // The password has expired; there may be a challenge for another one, or half of one.
+        let digits = "00112233445566778899AABBCCDDEEFF";
+        let digits = &digits[..usize::from(mood >> 5) * 5 % 33];
+        refusal.rejection.ms_chap_error = Some(format!("E=648 R=0 C={digits} V=3 M=Expired"));
+    }
+    Decision::Refuse(refusal)
 }
 
 fn admit(proof: Proof, keys: Option<InnerKeys>) -> Decision {

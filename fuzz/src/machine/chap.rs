@@ -67,7 +67,7 @@ impl World {
             request_wins: false,
             mtu: 1400,
             supplicant: Supplicant::BuiltIn,
-            new_password: None,
+            new_password: Some(b"looking glass".as_slice().into()),
             profile: Profile::Plain,
         });
         Self {

@@ -69,7 +69,7 @@ impl World {
             request_wins: true,
             mtu: 1400,
             supplicant: Supplicant::BuiltIn,
-            new_password: None,
+            new_password: Some(b"looking glass".as_slice().into()),
             profile,
         });
         let now = Instant::now();

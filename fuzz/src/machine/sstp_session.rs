@@ -119,7 +119,7 @@ impl World {
                 request_wins: false,
                 mtu: 1400,
                 supplicant: ppp::Supplicant::BuiltIn,
-                new_password: None,
+                new_password: Some(b"looking glass".as_slice().into()),
                 profile: [
                     ppp::Profile::Plain,
                     ppp::Profile::Windows,

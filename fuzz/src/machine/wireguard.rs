@@ -83,7 +83,7 @@ impl End {
             number,
             lives,
             interface: Interface::new(config, seed, now, unix),
-            activity: None,
+            activity: Arc::default(),
             receiving: HashMap::new(),
             sending: None,
             timestamp,

@@ -277,12 +277,7 @@ impl Admission {
                 outcome.refusal.unwrap_or(RefuseReason::NoAnswer),
             )),
         };
-        let end = match &decision {
-            Decision::Refuse(refusal) if may_change && refusal.rejection.is_expired_password() => {
-                End::Open
-            }
-            Decision::Admit(_) | Decision::Challenge(_) | Decision::Refuse(_) => End::of(&decision),
-        };
+        let end = End::of(&decision, may_change);
         count(applicant.tunnel.as_str(), method.as_str(), end, elapsed);
         match &decision {
             Decision::Admit(grant) => {
@@ -451,10 +446,14 @@ enum End {
 }
 
 impl End {
-    const fn of(decision: &Decision) -> Self {
+    /// Returns it; `may_change` is whether a password that has expired may be changed now.
+    fn of(decision: &Decision, may_change: bool) -> Self {
         match decision {
             Decision::Admit(_) => Self::Accepted,
             Decision::Challenge(_) => Self::Open,
+            Decision::Refuse(refusal) if may_change && refusal.rejection.is_expired_password() => {
+                Self::Open
+            }
             Decision::Refuse(refusal) => Self::Refused(refusal.reason),
         }
     }

@@ -44,7 +44,9 @@ impl WgQuick<'_> {
         // Room for all of it, so that no reallocation leaves a copy behind.
         let mut text = Zeroizing::new(String::with_capacity(4096));
         let mut line = |parts: &[&str]| {
-            parts.iter().for_each(|part| text.push_str(part));
+            for part in parts {
+                text.push_str(part);
+            }
             text.push('\n');
         };
         let title: String = self.title.chars().filter(|c| !c.is_control()).collect();

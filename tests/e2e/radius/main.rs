@@ -3,6 +3,7 @@
 mod faults;
 mod lies;
 mod logins;
+mod new_password;
 mod prompts;
 mod servers;
 

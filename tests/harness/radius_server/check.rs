@@ -6,7 +6,8 @@ use causeway_proto::aaa::InnerKeys;
 use causeway_proto::crypto::SecretBytes;
 use causeway_proto::crypto::legacy::md5_of;
 use causeway_proto::mschapv2::{
-    authenticator_response, nt_password_hash, server_keys, user_without_domain, verify_nt_response,
+    PasswordChange, authenticator_response, nt_password_hash, server_keys, user_without_domain,
+    verify_nt_response,
 };
 use causeway_proto::radius::hidden::reveal_password;
 use causeway_proto::radius::vendor::{VendorSpecific, microsoft_type};
@@ -21,6 +22,9 @@ struct Request {
     password: Option<Vec<u8>>,
     challenge: Option<[u8; 16]>,
     response: Option<Vec<u8>>,
+    /// MS-CHAP2-CPW, and the pieces of MS-CHAP-NT-Enc-PW.
+    change: Option<Vec<u8>>,
+    pieces: Vec<Vec<u8>>,
     eap: Vec<u8>,
     state: Option<Vec<u8>>,
 }
@@ -48,6 +52,12 @@ impl Request {
                             MicrosoftType::CHAP2_RESPONSE => {
                                 request.response = Some(inner.value.to_vec());
                             }
+                            MicrosoftType::CHAP2_CPW => {
+                                request.change = Some(inner.value.to_vec());
+                            }
+                            MicrosoftType::CHAP_NT_ENC_PW => {
+                                request.pieces.push(inner.value.to_vec());
+                            }
                             _ => {}
                         }
                     }
@@ -74,6 +84,8 @@ pub(super) enum Finding {
         ms_chap: Option<u8>,
         eap: Option<Vec<u8>>,
     },
+    /// An MS-CHAP-Error of this identifier and number.
+    Error(u8, u16),
 }
 
 /// The EAP conversations that are open: the MD5 challenge of each state.
@@ -96,6 +108,7 @@ impl Conversations {
                 state: b"code".to_vec(),
             },
             Fault::Code(code) => self.find_code(script, packet, &request, code),
+            Fault::Expired => find_expired(script, &request),
             Fault::Reject(_) => Finding::Reject {
                 ms_chap: request.response.as_ref().map(|r| r[0]),
                 eap: None,
@@ -206,6 +219,50 @@ impl Conversations {
             _ => failure(*identifier),
         }
     }
+}
+
+/// Lets nobody in with the password that was, and with another one who knows it.
+fn find_expired(script: &Script, request: &Request) -> Finding {
+    let no = Finding::Reject {
+        ms_chap: None,
+        eap: None,
+    };
+    let (Some(password), Some(challenge)) = (script.users.get(&request.user), request.challenge)
+    else {
+        return no;
+    };
+    if let Some(response) = &request.response {
+        return match ms_chap(&request.user, Some(password), &challenge, response) {
+            Finding::Accept { .. } => Finding::Error(response[0], 648),
+            wrong => wrong,
+        };
+    }
+    let Some([7, identifier, change @ ..]) = request.change.as_deref() else {
+        return no;
+    };
+    let mut value = Vec::new();
+    for (piece, number) in request.pieces.iter().zip(1..) {
+        assert_eq!(
+            piece[..4],
+            [6, *identifier, 0, number],
+            "a piece out of its place"
+        );
+        value.extend_from_slice(&piece[4..]);
+    }
+    value.extend_from_slice(change);
+    let change = PasswordChange::read(*identifier, challenge, &value).expect("a whole change");
+    let user = request.user.as_bytes();
+    let Some(new) = change.reveal(&nt_password_hash(password), user) else {
+        return Finding::Error(*identifier, 691);
+    };
+    if new.chars().count() < 8 {
+        return Finding::Error(*identifier, 709);
+    }
+    let mut response = vec![*identifier, 0];
+    response.extend_from_slice(&change.peer_challenge);
+    response.extend_from_slice(&[0; 8]);
+    response.extend_from_slice(&change.nt_response);
+    ms_chap(&request.user, Some(&new), &challenge, &response)
 }
 
 /// Checks an MS-CHAP2-Response.

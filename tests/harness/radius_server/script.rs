@@ -80,6 +80,9 @@ pub enum Fault {
     Duplicates(usize),
     /// It rejects everybody with this text as MS-CHAP-Error.
     Reject(String),
+    /// Every password has expired (648); one of eight characters and more is taken in its place, a shorter one is not
+    /// (709).
+    Expired,
     /// It asks everybody for a code.
     AskForCode,
     /// It asks whoever has the right password for this code.
@@ -179,6 +182,13 @@ impl Script {
                 };
                 list.push(AttributeType::STATE, &state);
                 Code::ACCESS_CHALLENGE
+            }
+            Finding::Error(identifier, number) => {
+                let text = format!("E={number} R=0 C=00112233445566778899AABBCCDDEEFF V=3 M=No");
+                let mut value = vec![identifier];
+                value.extend(text.as_bytes());
+                list.push_microsoft(MicrosoftType::CHAP_ERROR, &value);
+                Code::ACCESS_REJECT
             }
             Finding::Reject { ms_chap, eap } => {
                 list.push_split(AttributeType::EAP_MESSAGE, &eap.unwrap_or_default());

@@ -47,7 +47,7 @@ fn an_expired_password_is_changed_in_the_same_log_in() {
     let keys = |events: &[Event]| {
         let keys = events.iter().find_map(|event| match event {
             Event::Authenticated { keys } => Some(keys.clone()),
-            _ => None,
+            Event::Authenticate(_) | Event::Eap(_) | Event::NetworkUp(_) | Event::Down(_) => None,
         });
         keys.flatten().unwrap()
     };
