@@ -352,6 +352,7 @@ fn login_settings(held: usize) -> Settings {
             public_key: GATEWAY_KEY.parse().unwrap(),
             endpoint: "vpn.example.com:5008".into(),
             routes: vec!["10.0.0.0/8".parse().unwrap()],
+            dns_suffix: Vec::new(),
             keepalive: Duration::from_secs(25),
         },
     }
