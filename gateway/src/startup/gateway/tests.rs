@@ -166,7 +166,8 @@ async fn a_device_comes_moves_is_put_out_and_comes_again_until_it_is_revoked() {
     back[12..16].copy_from_slice(&[10, 98, 0, 1]);
     peer.send(&back).unwrap();
     let came = tunnel.receive(Instant::now() + patience).await.unwrap();
-    assert_eq!(came.unwrap()[..28], back);
+    let came = came.unwrap_or_else(|| panic!("{:?}", gateway.data_plane.counters().datagrams));
+    assert_eq!(came[..28], back);
 
     let order = SessionCommand::Terminate(TerminateCause::Admin);
     assert!(gateway.table.command(first.id, order));

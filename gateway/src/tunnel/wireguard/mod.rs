@@ -149,8 +149,14 @@ impl Driver {
             ];
             let wake = wake.into_iter().flatten().min();
             tokio::select! {
-                listener = self.sockets.readable() => self.receive(listener),
-                Some(stray) = self.strays.recv() => self.datagram(stray.endpoint, &stray.octets),
+                listener = self.sockets.readable() => {
+                    self.catch_up();
+                    self.receive(listener);
+                }
+                Some(stray) = self.strays.recv() => {
+                    self.catch_up();
+                    self.datagram(stray.endpoint, &stray.octets);
+                }
                 Some(notice) = self.notices.1.recv() => self.notice(notice),
                 Some(order) = self.orders.1.recv() => self.order(order),
                 Some(change) = self.changes.recv() => self.change(change),
@@ -161,6 +167,14 @@ impl Driver {
         let peers: Vec<PeerId> = self.sessions.keys().copied().collect();
         for peer in peers {
             self.end(peer, TerminateCause::ServerStop);
+        }
+    }
+
+    /// Makes the changes that were told by now: a device that has just been enrolled may be quicker than the news of it,
+    /// and would try again in 5 s only.
+    fn catch_up(&mut self) {
+        while let Ok(change) = self.changes.try_recv() {
+            self.change(change);
         }
     }
 
