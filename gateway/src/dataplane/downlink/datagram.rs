@@ -70,10 +70,11 @@ pub(crate) struct DatagramHalf {
 pub(crate) type Sockets = Vec<Vec<Arc<Socket>>>;
 
 impl DatagramHalf {
-    /// Takes note of where the client is, later than what the uplink has written by now.
+    /// Takes note of where a handshake came from; where data has come from since is nearer the truth, as the order may have
+    /// waited. The uplink is told the same, so that the cell says it in the end.
     pub(crate) fn meet(&mut self, endpoint: Endpoint) {
-        self.cell.changed(&mut self.seen);
-        self.endpoint = Some(endpoint);
+        let heard = self.cell.changed(&mut self.seen);
+        self.endpoint = Some(heard.unwrap_or(endpoint));
     }
 
     /// Takes a key that may be used.

@@ -172,7 +172,6 @@ async fn a_device_comes_moves_is_put_out_and_comes_again_until_it_is_revoked() {
     let order = SessionCommand::Terminate(TerminateCause::Admin);
     assert!(gateway.table.command(first.id, order));
     until(|| gateway.table.snapshot().is_empty()).await;
-    tunnel.send(&packet).unwrap();
     let unknown = || {
         gateway
             .data_plane
@@ -181,7 +180,12 @@ async fn a_device_comes_moves_is_put_out_and_comes_again_until_it_is_revoked() {
             .up
             .get(Counter::NoKey)
     };
-    until(|| unknown() > 0).await;
+    // The network hears of the end after the table does.
+    until(|| {
+        tunnel.send(&packet).unwrap();
+        unknown() > 0
+    })
+    .await;
     // A device that has lost its memory must not say the time of its first coming again; it says it to 17 ms.
     tokio::time::sleep(Duration::from_millis(20)).await;
     let again = MobilityTunnel::connect(options.clone(), patience)

@@ -16,6 +16,7 @@ use crate::dataplane::downlink::{DownCommand, Downlink};
 use crate::dataplane::fixtures::{Segment, ip_packet, partial, train_header, verifies};
 use crate::dataplane::half::{DownPublished, Tools};
 use crate::dataplane::mailbox::Mailbox;
+use crate::dataplane::path::Cell;
 use crate::dataplane::segment::Train;
 use crate::dataplane::slots::Routes;
 use crate::dataplane::stream::Key;
@@ -97,6 +98,35 @@ fn what_was_read_for_one_session_is_never_sent_for_the_next_one_in_its_place() {
     assert_eq!(desk.arrival(), None);
 }
 
+#[test]
+fn an_order_that_has_waited_does_not_undo_what_data_has_told_since() {
+    let mut desk = Desk::new();
+    // The handshake came from elsewhere, data from here, and then the thread hears of the handshake.
+    let elsewhere = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let elsewhere = Socket::single(elsewhere, Offloads::default()).unwrap();
+    desk.cell.store(&place(&desk.far));
+    let order = Order::SetEndpoint(Key(7), place(&elsewhere));
+    desk.mailbox.send(DownCommand::Datagram(order));
+    desk.down.turn();
+    desk.give(0, b"down");
+    desk.down.turn();
+    assert_eq!(desk.arrival(), Some(vec![64 + 32]));
+    // A later one counts.
+    let order = Order::SetEndpoint(Key(7), place(&elsewhere));
+    desk.mailbox.send(DownCommand::Datagram(order));
+    desk.down.turn();
+    desk.give(0, b"down");
+    desk.down.turn();
+    assert_eq!(desk.arrival(), None);
+}
+
+fn place(socket: &Socket) -> Endpoint {
+    Endpoint {
+        listener: 0,
+        path: Path::to(socket.address().unwrap()),
+    }
+}
+
 /// A downlink whose turns the test calls for, and where its one session's datagrams go.
 struct Desk {
     down: Downlink,
@@ -105,6 +135,8 @@ struct Desk {
     far: Socket,
     ring: Ring,
     arrived: VecDeque<Vec<usize>>,
+    /// Of the last session.
+    cell: Arc<Cell>,
 }
 
 impl Desk {
@@ -126,12 +158,10 @@ impl Desk {
             ring: Ring::for_socket(&far),
             far,
             arrived: VecDeque::new(),
+            cell: Arc::default(),
         };
         let key = desk.attach(7);
-        let endpoint = Endpoint {
-            listener: 0,
-            path: Path::to(desk.far.address().unwrap()),
-        };
+        let endpoint = place(&desk.far);
         let sending = keys(0, 5, Duration::ZERO, Role::Responder).server.0;
         for order in [
             Order::SetEndpoint(key, endpoint),
@@ -145,6 +175,7 @@ impl Desk {
 
     fn attach(&mut self, key: u64) -> Key {
         let key = Key(key);
+        self.cell = Arc::default();
         let half = DatagramHalf {
             key,
             peer: PeerId(5),
@@ -159,7 +190,7 @@ impl Desk {
             sending: None,
             next: None,
             held: None,
-            cell: Arc::default(),
+            cell: self.cell.clone(),
             seen: 0,
             endpoint: None,
             asked: Told::default(),
