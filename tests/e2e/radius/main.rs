@@ -1,6 +1,8 @@
 //! The gateway's RADIUS client and user file against a server that lies as it is told.
 
+mod absurd;
 mod faults;
+mod house;
 mod lies;
 mod logins;
 mod new_password;
