@@ -43,6 +43,30 @@ async fn the_truth_counts_behind_every_lie() {
     }
 }
 
+/// With the right password and with a wrong one, so many times each.
+const ROUNDS: usize = 100;
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a while: two hundred log-ins behind each lie"]
+async fn two_hundred_log_ins_behind_every_lie_are_all_decided_by_the_truth() {
+    for lie in LIES {
+        let server = faulty(Fault::Lie(lie));
+        for _ in 0..ROUNDS {
+            // A new one each time: one that guesses is braked.
+            let right = ask(&client(&server), ms_chap("alice", "wonderland")).await;
+            let wrong = ask(&client(&server), ms_chap("alice", "wrong")).await;
+            let (expected, lets_in) = match lie.worth {
+                Worth::Nothing => (RadiusResult::Accept, true),
+                Worth::Unreadable => (RadiusResult::Malformed, false),
+            };
+            assert_eq!(right.result, expected, "{lie:?}");
+            assert_eq!(right.refusal.is_none(), lets_in, "{lie:?}");
+            assert!(wrong.refusal.is_some(), "{lie:?}");
+        }
+        assert_eq!(server.counts().requests, 2 * ROUNDS, "{lie:?}");
+    }
+}
+
 #[test]
 fn there_are_as_many_lies_as_were_promised() {
     let mut names: Vec<_> = LIES.iter().map(|lie| lie.name).collect();
