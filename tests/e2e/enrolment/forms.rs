@@ -95,12 +95,12 @@ async fn the_page_waits_for_the_phone_without_a_script() {
     assert!(
         accepted
             .body
-            .contains("# my phone\n[Interface]\nPrivateKey = PASTE-YOUR-PRIVATE-KEY-HERE\n")
+            .contains("\n[Interface]\nPrivateKey = PASTE-YOUR-PRIVATE-KEY-HERE\n")
     );
     assert!(
         accepted
             .body
-            .contains("href=\"data:application/octet-stream,%23%20my%20phone%0A")
+            .contains("href=\"data:application/octet-stream,%23%20my%20phone%20of%20alice%0A")
     );
     assert_eq!(house.server.counts().requests, 1);
     // The answer is given once.

@@ -1,6 +1,6 @@
 //! What a configuration that was read again changes, and what has to wait for a restart.
 
-use crate::config::Config;
+use crate::config::{Config, Mobility};
 use crate::control::protocol::Reloaded;
 
 /// What is in force after a reload.
@@ -74,7 +74,7 @@ pub(super) fn compare(old: &Config, new: &Config) -> Change {
 
 fn mobility<'a, T: 'a>(
     config: &'a Config,
-    part: impl FnOnce(&'a crate::config::Mobility) -> Option<T>,
+    part: impl FnOnce(&'a Mobility) -> Option<T>,
 ) -> Option<T> {
     config.mobility.as_ref().and_then(part)
 }
@@ -145,17 +145,18 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::{Base, Options, load};
 
     fn read(more: &[(&str, &str)]) -> Config {
-        let options = crate::config::Options {
-            base: crate::config::Base::Dev,
+        let options = Options {
+            base: Base::Dev,
             environment: Vec::new(),
             set: more
                 .iter()
                 .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
                 .collect(),
         };
-        let loaded = crate::config::load(&options);
+        let loaded = load(&options);
         loaded.map(|loaded| loaded.config).unwrap()
     }
 
