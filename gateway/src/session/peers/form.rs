@@ -197,50 +197,32 @@ pub(super) fn write(next: u32, peers: &[Arc<Peer>], out: &mut impl Write) -> io:
 
 impl Entry {
     fn of(peer: &Peer) -> Self {
-        let Authorization {
-            user,
-            proof: _,
-            keys: _,
-            address: _,
-            pool,
-            // Sessions of enrolled devices have no networks behind them.
-            routes: _,
-            session_timeout,
-            idle_timeout,
-            interim,
-            mtu,
-            class,
-            filter,
-            dns,
-            wins,
-            server,
-            message: _,
-        } = &peer.authorization();
-        let seconds = |time: &Option<Duration>| time.map(|time| time.as_secs());
+        let said = peer.authorization();
+        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
         let sight = peer.seen.get();
-        let name = str::from_utf8(user.as_bytes()).ok();
+        let name = str::from_utf8(said.user.as_bytes()).ok();
         Self {
             id: peer.id.0,
             name: peer.name.to_string(),
             key: peer.key.to_string(),
             psk: None,
             user: name.map(str::to_owned),
-            user_hex: name.is_none().then(|| hex(user.as_bytes())),
+            user_hex: name.is_none().then(|| hex(said.user.as_bytes())),
             address: Some(peer.address),
             origin: peer.origin.as_str().to_owned(),
             created: written(peer.created),
             expires: peer.expires.map(written),
             method: peer.method.map(|method| method.as_str().to_owned()),
-            server: server.clone(),
-            pool: pool.clone(),
-            filter: filter.clone(),
-            session_timeout: seconds(session_timeout),
-            idle_timeout: seconds(idle_timeout),
-            interim: seconds(interim),
-            mtu: *mtu,
-            class: class.iter().map(|class| hex(class)).collect(),
-            dns: dns.clone(),
-            wins: wins.clone(),
+            server: said.server,
+            pool: said.pool,
+            filter: said.filter,
+            session_timeout: seconds(said.session_timeout),
+            idle_timeout: seconds(said.idle_timeout),
+            interim: seconds(said.interim),
+            mtu: said.mtu,
+            class: said.class.iter().map(|class| hex(class)).collect(),
+            dns: said.dns,
+            wins: said.wins,
             endpoint: sight.endpoint,
             connected: sight.connected,
             timestamp: (sight.timestamp != [0; 12]).then(|| hex(&sight.timestamp)),
