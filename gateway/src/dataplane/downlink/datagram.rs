@@ -198,7 +198,14 @@ impl DatagramHalf {
     fn hold_train(&mut self, slot: Slot, train: &Train<'_>, tools: &mut Tools) {
         let count = train.count();
         for index in 0..count {
-            let mut packet = vec![0; train.len_of(index)].into_boxed_slice();
+            let len = train.len_of(index);
+            // Who floods a device that sleeps is not to cost a copy of each packet.
+            let held = self.held.get_or_insert_default();
+            if !held.has_room(&tools.waiting, len) {
+                self.drop_for_want_of_a_key(count - index, tools);
+                return;
+            }
+            let mut packet = vec![0; len].into_boxed_slice();
             train.write(index, &mut packet);
             if count == 1 {
                 mss::clamp(&mut packet, self.mss);

@@ -61,6 +61,11 @@ impl Held {
         self.packets.is_empty()
     }
 
+    /// Returns whether there is room for a packet of `len` octets.
+    pub(crate) fn has_room(&self, waiting: &Waiting, len: usize) -> bool {
+        self.packets.len() < PACKETS && waiting.octets + len <= OCTETS
+    }
+
     /// Keeps a packet; returns whether there was room for it.
     pub(crate) fn push(
         &mut self,
@@ -69,7 +74,7 @@ impl Held {
         slot: Slot,
         packet: Box<[u8]>,
     ) -> bool {
-        if self.packets.len() >= PACKETS || waiting.octets + packet.len() > OCTETS {
+        if !self.has_room(waiting, packet.len()) {
             return false;
         }
         if waiting.slots.is_empty() {

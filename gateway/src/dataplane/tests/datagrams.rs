@@ -256,6 +256,27 @@ fn packets_wait_for_a_key_and_a_handshake_is_asked_for_once() {
 }
 
 #[test]
+fn what_waits_for_a_key_is_bounded() {
+    let site = Site::new();
+    let mut mobile = Mobile::attach(&site, 5, 1, None);
+    mobile.attached().set_endpoint(mobile.endpoint());
+    for sequence in 0..200_u32 {
+        give(
+            &site.tun,
+            Header::default(),
+            &mobile.towards(sequence).octets(),
+        );
+    }
+    let tally = site.down(Counter::NoKey, 72);
+    assert_eq!(tally.get(Counter::Held), 128);
+    let Keys { server, .. } = keys(1, 5, Duration::ZERO, Role::Responder);
+    mobile.attached().install_sending(server.0);
+    for sequence in 0..128_u32 {
+        assert_eq!(mobile.packet()[24..28], sequence.to_be_bytes());
+    }
+}
+
+#[test]
 fn what_waits_for_a_key_is_cut_and_checked_like_everything_else() {
     let site = Site::new();
     let mut mobile = Mobile::attach(&site, 5, 1, None);
