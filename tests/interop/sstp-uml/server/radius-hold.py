@@ -2,7 +2,8 @@
 """radius-hold.py LISTEN_IP:PORT SERVER_IP:PORT SECONDS: a RADIUS server that thinks.
 
 Hands requests to the server and holds each final answer (accept, reject) back for SECONDS, as a server does whose second
-factor waits for somebody's phone. Retransmissions that come meanwhile are counted and dropped, as NPS drops them.
+factor waits for somebody's phone. Retransmissions are counted and dropped, as NPS drops them; also one that crosses its
+answer on the way, for a server that took it for a new request would ask the person twice.
 Prints one line an event; "request" lines are what reached the server.
 """
 import select, socket, sys, time
@@ -34,7 +35,7 @@ def user(packet):
 front = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 front.bind(listen)
 waiting = {}  # socket to the server -> (client, request)
-busy = set()  # requests that are being thought about
+known = set()  # requests that are being thought about or were answered
 held = []  # (when, client, request, reply)
 log("ready")
 while True:
@@ -44,10 +45,10 @@ while True:
         if ready is front:
             request, client = front.recvfrom(4096)
             key = (client, request)
-            if key in busy:
+            if key in known:
                 log("retransmission id", request[1])
                 continue
-            busy.add(key)
+            known.add(key)
             back = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             back.connect(server)
             back.send(request)
@@ -62,7 +63,7 @@ while True:
                 reply = b""
             ready.close()
             if not reply:
-                busy.discard((client, request))
+                known.discard((client, request))
                 continue
             wait = seconds if reply[0] in (2, 3) else 0
             log("reply code", reply[0], "id", request[1], "held", wait)
@@ -70,6 +71,5 @@ while True:
     for entry in [e for e in held if e[0] <= time.monotonic()]:
         held.remove(entry)
         _, client, request, reply = entry
-        busy.discard((client, request))
         front.sendto(reply, client)
         log("released code", reply[0], "id", request[1])
