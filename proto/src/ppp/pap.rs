@@ -6,7 +6,8 @@
 //! ```
 //!
 //! pppd sends its request every 3 seconds with a new identifier and takes an answer with any of them. One that repeats
-//! the pending credentials only renews the identifier; one with others is ignored.
+//! the pending credentials only renews the identifier; one with others is ignored. Once there is a decision, every
+//! request gets it again (RFC 1334 §2.2.1), and the password is forgotten.
 
 use super::auth::{Exchange, Step, cut, refusal_of, words};
 use super::config::ClientConfig;
@@ -41,7 +42,6 @@ enum State {
     Ended {
         code: u8,
         message: Vec<u8>,
-        request: SecretBytes,
     },
 }
 
@@ -53,20 +53,12 @@ impl Server {
     }
 
     fn end(&mut self, code: u8, text: &str, out: &mut Outbox) {
-        let State::Pending {
-            identifier,
-            request,
-        } = &self.state
-        else {
+        let State::Pending { identifier, .. } = &self.state else {
             return;
         };
         let message = message(text);
         out.control(Protocol::PAP, code, *identifier, &message);
-        self.state = State::Ended {
-            code,
-            message,
-            request: request.clone(),
-        };
+        self.state = State::Ended { code, message };
     }
 }
 
@@ -107,14 +99,8 @@ impl Exchange for Server {
                 }
                 Step::Wait
             }
-            State::Ended {
-                code,
-                message,
-                request,
-            } => {
-                if *request == SecretBytes::from(packet.data) {
-                    out.control(Protocol::PAP, *code, packet.identifier, message);
-                }
+            State::Ended { code, message } => {
+                out.control(Protocol::PAP, *code, packet.identifier, message);
                 Step::Wait
             }
         }
