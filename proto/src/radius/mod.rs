@@ -13,7 +13,7 @@
 //! is believed when it comes over the request's own socket, has the identifier, the response authenticator and the
 //! Message-Authenticator; one that does not is thrown away, and the request still waits for the true one.
 //!
-//! Left out: password change, which comes later; Tunnel-Password; RADIUS over TCP without TLS; Proxy-State, because the
+//! Left out: Tunnel-Password; RADIUS over TCP without TLS; Proxy-State, because the
 //! gateway is no proxy. For TLS the gateway brings the connections.
 
 pub mod access;
