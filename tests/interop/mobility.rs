@@ -23,6 +23,7 @@ macro_rules! need {
 }
 
 mod mobility_orders;
+mod secrets;
 
 /// Enrols a device as an administrator does, and returns its profile.
 fn enrol(gateway: &Gateway<'_>, name: &str) -> String {

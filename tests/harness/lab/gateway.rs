@@ -39,6 +39,8 @@ pub struct Settings {
     pub mobility: Option<&'static str>,
     /// Reports sessions to the RADIUS server, and takes its orders on port 3799.
     pub accounting: bool,
+    /// `log.level`.
+    pub level: &'static str,
 }
 
 impl Default for Settings {
@@ -51,6 +53,7 @@ impl Default for Settings {
             radius: "",
             mobility: None,
             accounting: false,
+            level: "info,causeway=debug",
         }
     }
 }
@@ -190,6 +193,12 @@ impl<'a> Gateway<'a> {
         let line = status.lines().find(|line| line.starts_with("Uid:"));
         let uid = line.and_then(|line| line.split_whitespace().nth(1));
         uid.unwrap().parse().unwrap()
+    }
+
+    /// Returns where the process holds any of these in memory that it can write to: the octets around each place.
+    #[must_use]
+    pub fn holds(&self, words: &[&[u8]]) -> Vec<String> {
+        super::memory::search(self.child.as_ref().unwrap().id(), words)
     }
 
     /// Ends the process without a chance to clean up.
@@ -348,7 +357,7 @@ allow = ["10.99.0.0/24"]
 
 [log]
 format = "text"
-level = "info,causeway=debug"
+level = "{level}"
 
 {mobility}
 {who}"#,
@@ -356,6 +365,7 @@ level = "info,causeway=debug"
         certificate = path("pki/server-chain.pem"),
         key = path("pki/server.key"),
         auth = settings.auth,
+        level = settings.level,
         socket = path("admin.sock"),
     )
 }

@@ -12,6 +12,7 @@ mod device;
 mod files;
 mod gateway;
 mod guest;
+mod memory;
 mod peers;
 mod supplicant;
 mod tap;
