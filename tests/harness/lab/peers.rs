@@ -124,17 +124,6 @@ impl<'a> FreeRadius<'a> {
             .collect()
     }
 
-    /// Whether the process is still there.
-    #[must_use]
-    pub fn is_alive(&self) -> bool {
-        let pid = read(&super::cache().join(format!("radius-{}/pid", self.lab.namespace())));
-        let state = read(&PathBuf::from(format!("/proc/{}/stat", pid.trim())));
-        state
-            .split(") ")
-            .nth(1)
-            .is_some_and(|state| !state.starts_with('Z'))
-    }
-
     /// How many requests of a kind it has read.
     #[must_use]
     pub fn requests(&self) -> usize {
