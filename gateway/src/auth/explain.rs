@@ -140,6 +140,10 @@ fn malformed(completion: &Completion) -> String {
                      attributes, or the NPS extension used a text code, which leaves the policy's \
                      attributes out"
                 }
+                Lacking::Method => {
+                    "a server must not let anybody in for a name alone: its EAP is broken, or it \
+                     is no RADIUS server of yours"
+                }
                 Lacking::Service(_) => "the policy must set Service-Type to Framed, or not at all",
             };
             format!("{lacking}: {hint}")

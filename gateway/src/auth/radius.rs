@@ -203,7 +203,7 @@ fn refusal(completion: &Completion, shown: bool) -> Option<RefuseReason> {
         }
         (Some(Answer::Lacking(lacking)), _) => Some(match lacking {
             Lacking::Success | Lacking::RecvKey | Lacking::SendKey => RefuseReason::MissingKeys,
-            Lacking::Service(_) => RefuseReason::BadAuthorization,
+            Lacking::Method | Lacking::Service(_) => RefuseReason::BadAuthorization,
         }),
         (None, Some(ReplyError::Hidden { .. })) => Some(RefuseReason::MissingKeys),
         (None, Some(ReplyError::Attribute(_) | ReplyError::Code(_))) => {

@@ -1,5 +1,8 @@
 //! Answers that must not be believed, or cannot be used.
 
+use causeway::client::Tunnel;
+
+use super::house::House;
 use super::*;
 
 #[tokio::test]
@@ -66,6 +69,46 @@ async fn an_accept_that_lacks_something_is_refused_at_once() {
         assert!(outcome.elapsed < AT_ONCE);
         let explanation = outcome.explanation.unwrap();
         assert!(explanation.contains(words), "{explanation}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_success_before_its_time_opens_nothing() {
+    let rows = [
+        (Fault::EarlyAccept, "before an EAP method has run"),
+        (Fault::SuccessInChallenge, "cannot be used"),
+    ];
+    for (fault, words) in rows {
+        let server = faulty(fault.clone());
+        let hello = Credentials::Eap {
+            user: identity("alice"),
+            message: b"\x02\x01\x00\x0a\x01alice".to_vec(),
+            state: None,
+        };
+        let outcome = ask(&client(&server), hello).await;
+        refused(
+            &outcome,
+            RadiusResult::Malformed,
+            RefuseReason::BadAuthorization,
+        );
+        let explanation = outcome.explanation.unwrap();
+        assert!(explanation.contains(words), "{explanation}");
+
+        // The same with a whole gateway and a client that runs the method.
+        let house = House::start(
+            Script {
+                fault,
+                ..Script::default()
+            },
+            |settings| settings.sstp.auth = vec![AuthMethod::Eap],
+        );
+        let options = house.options_by(AuthMethod::Eap, "alice", "wonderland");
+        let Err(refused) = Tunnel::connect(&options).await else {
+            panic!("a session");
+        };
+        assert!(refused.to_string().contains("auth_refused"), "{refused}");
+        assert_eq!(house.server.counts().requests, 1);
+        house.gateway.stop().await;
     }
 }
 

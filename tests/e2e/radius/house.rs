@@ -62,10 +62,15 @@ impl House {
 
     /// What the built-in client needs to log in.
     pub(super) fn options(&self, user: &str, password: &str) -> Options {
+        self.options_by(AuthMethod::MsChapV2, user, password)
+    }
+
+    /// The same, by another method.
+    pub(super) fn options_by(&self, method: AuthMethod, user: &str, password: &str) -> Options {
         let login = Login {
             user: Identity::new(user.as_bytes()).unwrap(),
             password: password.as_bytes().into(),
-            method: AuthMethod::MsChapV2,
+            method,
         };
         let trust = Trust::Pinned(self.gateway.certificates.current().hashes().sha256);
         Options::windows(self.gateway.addresses[0], trust, login)

@@ -109,6 +109,11 @@ impl Conversations {
             },
             Fault::Code(code) => self.find_code(script, packet, &request, code),
             Fault::Expired => find_expired(script, &request),
+            Fault::EarlyAccept => accept_eap(&request),
+            Fault::SuccessInChallenge => Finding::Challenge {
+                eap: Some(vec![3, request.eap.get(1).copied().unwrap_or(0), 0, 4]),
+                state: b"and then?".to_vec(),
+            },
             Fault::Reject(_) => Finding::Reject {
                 ms_chap: request.response.as_ref().map(|r| r[0]),
                 eap: None,
@@ -207,17 +212,22 @@ impl Conversations {
                 if data.get(1..17) != Some(&expected) {
                     return failure(*identifier);
                 }
-                Finding::Accept {
-                    success: None,
-                    keys: Some(InnerKeys {
-                        recv: SecretBytes::from([0xaa; 32].as_slice()),
-                        send: SecretBytes::from([0xbb; 32].as_slice()),
-                    }),
-                    eap: Some(vec![3, *identifier, 0, 4]),
-                }
+                accept_eap(request)
             }
             _ => failure(*identifier),
         }
+    }
+}
+
+/// Ends an EAP conversation well.
+fn accept_eap(request: &Request) -> Finding {
+    Finding::Accept {
+        success: None,
+        keys: Some(InnerKeys {
+            recv: SecretBytes::from([0xaa; 32].as_slice()),
+            send: SecretBytes::from([0xbb; 32].as_slice()),
+        }),
+        eap: Some(vec![3, request.eap.get(1).copied().unwrap_or(0), 0, 4]),
     }
 }
 

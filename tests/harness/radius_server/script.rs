@@ -76,6 +76,10 @@ pub enum Fault {
     ShortKeys,
     /// Its accept has no MS-CHAP2-Success.
     NoSuccess,
+    /// It accepts a name, with an EAP-Success and keys, before any method has run.
+    EarlyAccept,
+    /// It puts an EAP-Success into a challenge.
+    SuccessInChallenge,
     /// It answers so many times.
     Duplicates(usize),
     /// It rejects everybody with this text as MS-CHAP-Error.

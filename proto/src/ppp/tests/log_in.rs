@@ -162,6 +162,10 @@ fn eap_hears_each_response_once_and_returns_the_state() {
         None,
         "a duplicate is no second prompt"
     );
+    for code in [3, 4] {
+        assert!(bench.send(&frame(Protocol::EAP, code, id, b"")).is_empty());
+        assert_eq!(bench.link.poll_event(), None, "only a server ends EAP");
+    }
     let next = id.wrapping_add(1);
     bench
         .link

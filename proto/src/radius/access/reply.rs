@@ -16,6 +16,7 @@ use crate::aaa::{
     Authorization, Challenge, Credentials, FramedAddress, FramedRoute, Identity, InnerKeys, Proof,
     Rejection, Verdict,
 };
+use crate::eap;
 use crate::wire::DecodeError;
 
 /// What an authentic reply comes to.
@@ -39,6 +40,9 @@ pub enum Lacking {
     /// Without it there is no crypto binding.
     #[error("accept without MS-MPPE-Send-Key")]
     SendKey,
+    /// Nobody has proved anything: the last that the client said was its name, or that it wants another method.
+    #[error("accept before an EAP method has run")]
+    Method,
     /// A service that the gateway does not have; RFC 2865 §5.6 makes that a reject.
     #[error("accept for Service-Type {0}")]
     Service(u32),
@@ -229,6 +233,9 @@ impl<'a> Fields<'a> {
                     Some(value) => Proof::MsChapV2(authenticator_response(value)?),
                 }
             }
+            Credentials::Eap { message, .. } if !is_of_method(message) => {
+                return Ok(Answer::Lacking(Lacking::Method));
+            }
             Credentials::Eap { message, .. } => Proof::Eap(self.eap_success(message)?),
         };
         let keys = match credentials {
@@ -355,6 +362,16 @@ fn address(
     field: &'static str,
 ) -> Result<(), DecodeError> {
     once(place, a.ipv4(field)?, field)
+}
+
+/// Returns whether an EAP-Response belongs to a method, which Identity, Notification and Nak do not (RFC 3748 §5).
+fn is_of_method(response: &[u8]) -> bool {
+    let packet = eap::Packet::read(response).ok();
+    packet
+        .and_then(|packet| packet.body)
+        .is_some_and(|(kind, _)| {
+            ![eap::Type::IDENTITY, eap::Type::NOTIFICATION, eap::Type::NAK].contains(&kind)
+        })
 }
 
 /// Reads MS-CHAP2-Success: an identifier, then `S=` and 40 hexadecimal digits; what follows is not passed on.

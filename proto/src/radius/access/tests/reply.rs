@@ -132,10 +132,15 @@ fn every_framed_route_is_read() {
     );
 }
 
+fn success_of_eap(list: &mut AttributeList) {
+    list.push(AttributeType::EAP_MESSAGE, &[3, 9, 0, 4]);
+    keys(list, 32);
+}
+
 #[test]
 fn an_accept_without_proof_or_keys_lets_nobody_in() {
     type Fill = fn(&mut AttributeList);
-    let rows: [(&Credentials, Fill, Lacking); 6] = [
+    let rows: [(&Credentials, Fill, Lacking); 9] = [
         (&ms_chap(), |list| keys(list, 16), Lacking::Success),
         (&ms_chap(), success, Lacking::RecvKey),
         (
@@ -146,11 +151,31 @@ fn an_accept_without_proof_or_keys_lets_nobody_in() {
             },
             Lacking::SendKey,
         ),
-        (&eap(vec![2, 9, 0, 4], None), |_| (), Lacking::RecvKey),
         (
-            &eap(vec![2, 9, 0, 4], None),
+            &eap(vec![2, 9, 0, 6, 26, 3], None),
+            |_| (),
+            Lacking::RecvKey,
+        ),
+        (
+            &eap(vec![2, 9, 0, 6, 26, 3], None),
             |list| key(list, MicrosoftType::MPPE_RECV_KEY, &[1; 32], 1),
             Lacking::SendKey,
+        ),
+        // A name, a wish for another method, nothing at all: with keys and an EAP-Success, but nobody was asked.
+        (
+            &eap(b"\x02\x09\x00\x0a\x01alice".to_vec(), None),
+            success_of_eap,
+            Lacking::Method,
+        ),
+        (
+            &eap(vec![2, 9, 0, 6, 3, 26], None),
+            success_of_eap,
+            Lacking::Method,
+        ),
+        (
+            &eap(vec![2, 9, 0, 4], None),
+            success_of_eap,
+            Lacking::Method,
         ),
         (
             &pap(),
@@ -253,7 +278,7 @@ fn what_may_stand_once_may_not_stand_twice() {
 
 #[test]
 fn eap_ends_with_a_success_only() {
-    let response = eap(vec![2, 9, 0, 4], None);
+    let response = eap(vec![2, 9, 0, 6, 26, 3], None);
     let accept = |message: &[u8]| {
         reply(Code::ACCESS_ACCEPT, &response, |list| {
             list.push_split(AttributeType::EAP_MESSAGE, message);
@@ -280,7 +305,7 @@ fn a_challenge_brings_the_question_and_the_state() {
     let request: Vec<u8> = [&[1, 10, 2, 0][..], &[13; 508]].concat();
     let answer = reply(
         Code::ACCESS_CHALLENGE,
-        &eap(vec![2, 9, 0, 4], None),
+        &eap(vec![2, 9, 0, 6, 26, 3], None),
         |list| {
             list.push_split(AttributeType::EAP_MESSAGE, &request)
                 .push(AttributeType::STATE, b"state")
@@ -295,7 +320,11 @@ fn a_challenge_brings_the_question_and_the_state() {
     assert_eq!(challenge.server, "nps1");
     assert_eq!(challenge.timeout, Some(Duration::from_secs(30)));
     // Without a question there is nothing to relay.
-    let answer = reply(Code::ACCESS_CHALLENGE, &eap(vec![2, 9, 0, 4], None), |_| ());
+    let answer = reply(
+        Code::ACCESS_CHALLENGE,
+        &eap(vec![2, 9, 0, 6, 26, 3], None),
+        |_| (),
+    );
     assert!(answer.is_err());
     // A one-time code: the question is in Reply-Message.
     let answer = reply(Code::ACCESS_CHALLENGE, &pap(), |list| {
@@ -338,7 +367,7 @@ fn a_reject_passes_on_what_the_client_may_hear() {
 proptest! {
     #[test]
     fn any_attributes_are_read_without_panic(octets in prop::collection::vec(any::<u8>(), 0..400), code in 1u8..12) {
-        for credentials in [pap(), ms_chap(), eap(vec![2, 9, 0, 4], None)] {
+        for credentials in [pap(), ms_chap(), eap(vec![2, 9, 0, 6, 26, 3], None)] {
             let packet = Packet::new(Code(code), 77, [0; 16], &octets).unwrap();
             if let Ok(Answer::Verdict(Verdict::Accept(a))) =
                 decode_reply(&packet, &credentials, SIGNING, "nps1")
@@ -353,7 +382,7 @@ proptest! {
         attributes in prop::collection::vec((0u8..=100, prop::collection::vec(any::<u8>(), 0..60)), 0..10),
         microsoft in prop::collection::vec((0u8..=40, prop::collection::vec(any::<u8>(), 0..60)), 0..6),
     ) {
-        for credentials in [pap(), ms_chap(), eap(vec![2, 9, 0, 4], None)] {
+        for credentials in [pap(), ms_chap(), eap(vec![2, 9, 0, 6, 26, 3], None)] {
             let answer = reply(Code::ACCESS_ACCEPT, &credentials, |list| {
                 for (kind, value) in &attributes {
                     list.push(AttributeType(*kind), value);
