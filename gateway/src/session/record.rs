@@ -66,7 +66,7 @@ pub struct Session {
 /// Other limits for a session that is up; what is `None` stays as it is.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct LimitChange {
-    /// So long from now on.
+    /// So long from now on; more than a clock can hold is for ever.
     pub session_timeout: Option<Duration>,
     /// So long without user data; zero is for ever.
     pub idle_timeout: Option<Duration>,

@@ -167,7 +167,7 @@ impl Interface {
             Shown::Nothing => Err(Discard::BadMac1),
             Shown::Key | Shown::Address if !under_load => Ok(()),
             Shown::Key if self.strangers.take(now, from.ip()) => Ok(()),
-            Shown::Key if self.cookies.exhausts(now, from.ip()) => Err(Discard::RateLimited),
+            Shown::Key if self.cookies.exhausts(now, from) => Err(Discard::RateLimited),
             Shown::Key => {
                 let cx = &mut self.cx;
                 let reply = self.checker.reply(now, from, sender, octets, &mut cx.rng);
@@ -211,6 +211,12 @@ impl Interface {
     /// The packet path has data for a peer and no key, or a key that should be replaced.
     pub fn handle_need(&mut self, now: Instant, id: PeerId) {
         self.with(now, id, |peer, cx| peer.call(now, cx));
+    }
+
+    /// Sets the wall clock, as the time since 1970: a gateway may start before its machine knows what time it is, and
+    /// peers answer later timestamps alone. One that goes back makes no timestamp earlier than those before.
+    pub const fn set_clock(&mut self, now: Instant, unix: Duration) {
+        self.cx.clock = Clock::new(now, unix);
     }
 
     /// Does what is due.

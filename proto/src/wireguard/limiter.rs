@@ -1,6 +1,6 @@
 //! How many handshakes an address may ask for while we are under load.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -11,11 +11,11 @@ const BURST: Duration = Duration::from_millis(250);
 /// How many addresses are remembered; beyond that, new ones wait until old ones are forgotten.
 const ADDRESSES: usize = 8192;
 
-/// A bucket for each IPv4 address and each IPv6 network of 64 bits.
+/// A bucket for each IPv4 address and each IPv6 network of 64 bits, or for each port of one.
 #[derive(Debug, Default)]
 pub(super) struct Limiter {
     /// Until when what was asked for has been used up.
-    buckets: HashMap<u64, Instant>,
+    buckets: HashMap<(u64, u16), Instant>,
     swept: Option<Instant>,
 }
 
@@ -23,17 +23,19 @@ impl Limiter {
     /// Takes a handshake from the bucket of `from`; returns whether there was one. When too many addresses are
     /// remembered, another one has none.
     pub(super) fn take(&mut self, now: Instant, from: IpAddr) -> bool {
-        self.spend(now, from) == Some(true)
+        self.spend(now, (network(from), 0)) == Some(true)
     }
 
-    /// Returns whether the bucket of `from` is empty after this; that of an address that cannot be remembered never is.
-    pub(super) fn exhausts(&mut self, now: Instant, from: IpAddr) -> bool {
-        self.spend(now, from) == Some(false)
+    /// Returns whether the bucket of this one port is empty after this; one that cannot be remembered never is.
+    ///
+    /// Of senders who have not shown where they are, a whole address must not be answered for: whoever writes it on
+    /// packets could keep everybody there from ever showing it, and a port has to be guessed.
+    pub(super) fn exhausts(&mut self, now: Instant, from: SocketAddr) -> bool {
+        self.spend(now, (network(from.ip()), from.port())) == Some(false)
     }
 
     /// Takes from a bucket if there is something in it; nothing for an address that cannot be remembered.
-    fn spend(&mut self, now: Instant, from: IpAddr) -> Option<bool> {
-        let key = network(from);
+    fn spend(&mut self, now: Instant, key: (u64, u16)) -> Option<bool> {
         if !self.buckets.contains_key(&key) && self.buckets.len() >= ADDRESSES {
             self.sweep(now);
             if self.buckets.len() >= ADDRESSES {
@@ -163,7 +165,8 @@ mod tests {
             .count();
         assert_eq!(taken, ADDRESSES);
         let another = "198.51.100.1".parse().unwrap();
-        assert!(!limiter.take(now, another) && !limiter.exhausts(now, another));
+        assert!(!limiter.take(now, another));
+        assert!((0..9).all(|_| !limiter.exhausts(now, (another, 7).into())));
         now += Duration::from_secs(2);
         assert!(limiter.take(now, "192.0.2.1".parse().unwrap()));
         assert_eq!(limiter.buckets.len(), 1);

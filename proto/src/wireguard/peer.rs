@@ -52,6 +52,8 @@ pub(super) struct Peer {
     calling: Option<Box<Calling>>,
     /// Silence up to here has had its handshake, in milliseconds of the activity.
     despaired_ms: u64,
+    /// When somebody who has to say something, and came too soon after the last handshake, gets another one.
+    wanted: Option<Instant>,
     next: Option<Pair>,
     current: Option<Pair>,
     previous: Option<Pair>,
@@ -112,6 +114,7 @@ impl Peer {
             asking: None,
             calling: None,
             despaired_ms: 0,
+            wanted: None,
             next: None,
             current: None,
             previous: None,
@@ -264,6 +267,11 @@ impl Peer {
             return Err(Discard::Forged);
         };
         self.activity.endpoint().store(from);
+        // A pair that waited for a sign of the peer is older than this one, and must not take its place when that comes.
+        if let Some(waiting) = self.next.take() {
+            let before = self.current.replace(waiting);
+            self.forget(before, cx);
+        }
         let (index, sender) = (calling.index, response.sender);
         let pair = self.pair(now, index, sender, keys, Role::Initiator, from, cx);
         self.move_up(pair, cx);
@@ -305,20 +313,26 @@ impl Peer {
             role: pair.sending.role(),
         });
         self.current = Some(pair);
+        self.wanted = None;
     }
 
     /// Begins a handshake, unless the peer is not admitted, its place is not known, or one has just been: who asks may not
-    /// have heard of it.
+    /// have heard of it. If that one comes to nothing, there will be another.
     pub(super) fn call(&mut self, now: Instant, cx: &mut Context) {
+        if !self.admitted || self.calling.is_some() {
+            return;
+        }
         let (_, last) = self.called;
         let made = [&self.next, &self.current];
         let made = made
             .into_iter()
             .flatten()
             .map(|pair| pair.sending.created());
-        let recent = |at| now.saturating_duration_since(at) < REKEY_TIMEOUT;
-        if self.admitted && self.calling.is_none() && !made.chain(last).any(recent) {
-            self.initiate(now, now, cx);
+        let latest = made.chain(last).max();
+        match latest.filter(|at| now.saturating_duration_since(*at) < REKEY_TIMEOUT) {
+            None => self.initiate(now, now, cx),
+            Some(at) if self.current.is_none() => self.wanted = Some(at + REKEY_TIMEOUT),
+            Some(_) => {}
         }
     }
 
@@ -376,6 +390,9 @@ impl Peer {
     /// Does what is due.
     pub(super) fn handle_timeout(&mut self, now: Instant, cx: &mut Context) {
         self.expire(now, cx);
+        if self.wanted.take_if(|at| *at <= now).is_some() {
+            self.call(now, cx);
+        }
         if let Some(calling) = self.calling.as_ref().filter(|calling| calling.again <= now) {
             let since = calling.since;
             if now.saturating_duration_since(since) >= REKEY_ATTEMPT_TIME {
@@ -424,6 +441,7 @@ impl Peer {
     /// Forgets all keys and what was begun.
     pub(super) fn forget_keys(&mut self, cx: &mut Context) {
         self.asking = None;
+        self.wanted = None;
         self.stop_calling(cx);
         for pair in [self.next.take(), self.previous.take()] {
             self.forget(pair, cx);
@@ -466,7 +484,7 @@ impl Peer {
             let dues = [self.keepalive_due(cx), self.silence_due(cx)];
             dues.into_iter().flatten().fold(look, Instant::min)
         });
-        ends.chain(again).chain(traffic).min()
+        ends.chain(again).chain(traffic).chain(self.wanted).min()
     }
 }
 

@@ -4,13 +4,14 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use causeway::client::{MobilityOptions, MobilityTunnel};
 use causeway::config::{self, Base, Options};
 use causeway::front::tls::SelfMade;
 use causeway::os::tun::Peer;
 use causeway::startup::{Gateway, prepare};
+use causeway_proto::radius::AttributeType;
 use causeway_proto::wireguard::PrivateKey;
 use harness::radius_server::{Fault, RadiusServer, Script};
 use serde_json::{Value, json};
@@ -63,6 +64,10 @@ status_server = false
 user = ""
 [radius.accounting]
 enabled = false
+[filters.staff]
+allow = ["0.0.0.0/0"]
+[filters.visitors]
+allow = ["10.0.0.10/32"]
 [admin]
 socket = "{here}/admin.sock"
 "#,
@@ -231,5 +236,59 @@ async fn a_log_in_pins_an_address_that_the_next_one_and_a_restart_keep() {
     for same in ["address", "preshared_key", "server_public_key"] {
         assert_eq!(later[same], first[same], "{same}");
     }
+    gateway.stop().await;
+}
+
+/// A server that lets alice in under a filter, for so long.
+fn allows(filter: &[u8], seconds: u32) -> Script {
+    Script {
+        attributes: vec![
+            (AttributeType::FILTER_ID, filter.to_vec()),
+            (
+                AttributeType::SESSION_TIMEOUT,
+                seconds.to_be_bytes().to_vec(),
+            ),
+        ],
+        ..Script::default()
+    }
+}
+
+/// Logs in where nobody asks for a code.
+async fn log_in_at_once(client: &Client, device: &PrivateKey) {
+    let id = begin(client, device).await;
+    let accepted = timeout(FAILSAFE, client.follow(&id)).await.unwrap().json();
+    assert_eq!(accepted["state"], "accepted", "{accepted}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_goes_on_as_the_log_in_says_that_renewed_it() {
+    let server = RadiusServer::start(allows(b"staff", 4)).unwrap();
+    let etc = Etc::new(&server);
+    let device = PrivateKey::from_bytes([7; 32]);
+    let (gateway, client, _peer) = etc.start();
+    let id = begin(&client, &device).await;
+    let accepted = timeout(FAILSAFE, client.follow(&id)).await.unwrap().json();
+    let ends = Instant::now() + Duration::from_secs(4);
+    let _tunnel = come_in(&gateway, &device, &accepted).await;
+    let [first] = gateway.table.snapshot().try_into().unwrap();
+    assert_eq!(first.facts.filter.as_deref(), Some("staff"));
+
+    server.change(|script| *script = allows(b"visitors", 3600));
+    log_in_at_once(&client, &device).await;
+    let filter = || {
+        let [now] = gateway.table.snapshot().try_into().unwrap();
+        assert_eq!(now.id, first.id);
+        now.facts.filter
+    };
+    timeout(FAILSAFE, async {
+        while filter().as_deref() != Some("visitors") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .unwrap();
+    // The time of the first log-in runs out, and nothing comes of it.
+    tokio::time::sleep_until((ends + Duration::from_millis(500)).into()).await;
+    assert_eq!(filter().as_deref(), Some("visitors"));
     gateway.stop().await;
 }

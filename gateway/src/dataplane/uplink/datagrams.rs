@@ -328,7 +328,8 @@ impl Peers {
                 return;
             }
         };
-        if receiver.fresh {
+        let first = receiver.fresh;
+        if first {
             let told = session.notices.try_send(Notice::FirstData(index));
             receiver.fresh = matches!(told, Err(TrySendError::Full(_)));
         }
@@ -336,7 +337,9 @@ impl Peers {
             let notice = Notice::NeedHandshake(session.peer);
             session.asked.tell(tools.now_ms, notice, &session.notices);
         }
-        if session.endpoint != Some(*endpoint) && session.meet(endpoint, tools.now_ms) {
+        // A handshake may have named another place since: what its first data says is nearer the truth.
+        let elsewhere = first || session.endpoint != Some(*endpoint);
+        if elsewhere && session.meet(endpoint, tools.now_ms) {
             tools.tally.add(Counter::Roams, 1);
         }
         if session.batch.heard == Heard::Nothing {

@@ -1,12 +1,15 @@
 //! The door for devices that need no log-in: what their user was allowed when they were enrolled holds on.
 
 use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use causeway_proto::aaa::{Applicant, Refusal, RefuseReason, TunnelKind};
+use causeway_proto::ip::filter::Filter;
 use causeway_proto::radius::accounting::Authentic;
 use tracing::{debug, info};
 
+use crate::session::LimitChange;
 use crate::session::command::{Commands, Line};
 use crate::session::peers::{self, Origin, Peer};
 
@@ -35,6 +38,27 @@ impl Admission {
             .increment(1);
         }
         resumed
+    }
+
+    /// Says what the renewed log-in of a device means for the session that it has: its limits from now on, and its filter.
+    ///
+    /// # Errors
+    ///
+    /// When the log-in asks for what the gateway does not have; then it must not go on with what it had, either.
+    pub fn renew(
+        &self,
+        peer: &Peer,
+        now: SystemTime,
+    ) -> Result<(LimitChange, Option<Arc<Filter>>), Refusal> {
+        let settings = self.settings.load();
+        let authorization = &peer.authorization();
+        let filter = filter(&settings, authorization)?;
+        let limits = limits(&settings, authorization)?;
+        let change = LimitChange {
+            session_timeout: Some(peer.time_left(now).unwrap_or(Duration::MAX)),
+            idle_timeout: Some(limits.idle_timeout.unwrap_or_default()),
+        };
+        Ok((change, filter))
     }
 
     pub(in crate::session) fn resume_at(

@@ -59,6 +59,8 @@ pub struct Parts {
     pub data_plane: Arc<DataPlane>,
 }
 
+/// So many handshake messages at once say that more come than are answered.
+const CROWD: usize = 16;
 /// How long cookies are asked for after a crowd came.
 const UNDER_LOAD: Duration = Duration::from_secs(1);
 
@@ -107,16 +109,13 @@ impl Driver {
     /// When the runtime cannot watch the sockets.
     pub fn new(config: Config, parts: Parts) -> io::Result<Self> {
         let now = Instant::now();
-        let unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
         let machine = wireguard::Config {
             private_key: config.private_key.clone(),
             epoch: clock::epoch(),
         };
         let changes = parts.peers.subscribe();
         Ok(Self {
-            interface: Interface::new(machine, parts.admission.seed(), now, unix),
+            interface: Interface::new(machine, parts.admission.seed(), now, unix()),
             sockets: Sockets::new(parts.control)?,
             config,
             peers: parts.peers,
@@ -142,6 +141,7 @@ impl Driver {
         self.begin();
         loop {
             self.drain();
+            self.interface.set_clock(Instant::now(), unix());
             let wake = [
                 self.interface.poll_timeout(),
                 self.patience.next(),
@@ -222,7 +222,7 @@ impl Driver {
 
     fn receive(&mut self, listener: usize) {
         let now = Instant::now();
-        let under_load = self.load_until.is_some_and(|until| now < until);
+        let load = self.load_until.is_some_and(|until| now < until);
         let Self {
             sockets,
             interface,
@@ -230,13 +230,19 @@ impl Driver {
             ..
         } = self;
         let mut ways = Vec::new();
-        let crowd = sockets.receive(listener, |endpoint, octets| {
+        let mut count = 0_usize;
+        sockets.receive(listener, |endpoint, octets| {
             let from = endpoint.path.remote;
+            // A crowd is one from its first batch on: thousands fit into it.
+            let under_load = load || count >= CROWD;
             let result = interface.handle_datagram(now, from, under_load, octets);
             results.count(result);
-            ways.push(endpoint);
+            count += 1;
+            if ways.last() != Some(&endpoint) {
+                ways.push(endpoint);
+            }
         });
-        if crowd {
+        if count >= CROWD {
             self.load_until = Some(now + UNDER_LOAD);
         }
         self.drain_along(&ways);
@@ -244,6 +250,9 @@ impl Driver {
 
     fn datagram(&mut self, endpoint: Endpoint, octets: &[u8]) {
         let now = Instant::now();
+        if self.strays.len() >= CROWD {
+            self.load_until = Some(now + UNDER_LOAD);
+        }
         let under_load = self.load_until.is_some_and(|until| now < until);
         let from = endpoint.path.remote;
         let result = self
@@ -276,6 +285,10 @@ impl Driver {
     /// Ends a session as somebody ordered. A log-in that was ended has to be made again; a device that an administrator
     /// has enrolled may come back.
     fn terminate(&mut self, peer: PeerId, cause: TerminateCause) {
+        // The user may have logged in again since the order was given.
+        if cause == TerminateCause::AuthenticationExpired && self.is_renewed(peer) {
+            return self.last_as_long_as_the_log_in(peer);
+        }
         self.end(peer, cause);
         match cause {
             TerminateCause::Admin
@@ -416,7 +429,10 @@ impl Driver {
     fn done(&mut self, peer: PeerId, role: Role) {
         self.patience.stop(peer);
         self.results.done();
-        self.with(peer, |live| live.reached(role));
+        let live = self.sessions.get_mut(&peer);
+        if live.is_some_and(|live| live.reached(role)) {
+            self.last_as_long_as_the_log_in(peer);
+        }
     }
 
     fn unreachable(&mut self, now: Instant, peer: PeerId) {
@@ -428,6 +444,13 @@ impl Driver {
             }
         }
     }
+}
+
+/// Returns the time since 1970.
+fn unix() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 /// Sleeps until the deadline; for ever when there is none.

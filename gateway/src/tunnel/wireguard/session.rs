@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use causeway_proto::aaa::Identity;
 use causeway_proto::activity::Activity;
@@ -14,9 +14,9 @@ use tracing::{Span, debug, info, info_span};
 use super::{Driver, FIRST_HANDSHAKE};
 use crate::dataplane::{DatagramAttachment, DatagramSession, Endpoint};
 use crate::ids::SessionId;
+use crate::session::SessionGuard;
 use crate::session::admission::Seat;
 use crate::session::peers::Peer;
-use crate::session::{LimitChange, SessionGuard};
 
 /// A session: its seat, and its place in the packet path.
 pub(super) struct Live {
@@ -30,6 +30,8 @@ pub(super) struct Live {
     /// Whether it was up at least once.
     greeted: bool,
     since: Instant,
+    /// When the log-in ends that the session's time is taken from.
+    log_in_ends: Option<SystemTime>,
 }
 
 impl Live {
@@ -66,8 +68,8 @@ impl Live {
         self.guard.update(|facts| facts.filter = name);
     }
 
-    /// A handshake is complete.
-    pub(super) fn reached(&mut self, role: Role) {
+    /// A handshake is complete; returns whether it was the first.
+    pub(super) fn reached(&mut self, role: Role) -> bool {
         self.guard.set_up();
         let remote = self.remote();
         self.span().in_scope(|| {
@@ -78,7 +80,7 @@ impl Live {
                     client.address = remote.map(tracing::field::display), "session up");
             }
         });
-        self.greeted = true;
+        !std::mem::replace(&mut self.greeted, true)
     }
 
     /// No key is alive any more.
@@ -169,6 +171,7 @@ impl Driver {
             endpoint,
             greeted: false,
             since: Instant::now(),
+            log_in_ends: peer.expires(),
         })
     }
 
@@ -220,6 +223,8 @@ impl Driver {
         let Some(live) = self.sessions.get_mut(&id) else {
             return;
         };
+        // What is told is at most one place a second: by now it may be another one.
+        let to = live.attachment.endpoint().unwrap_or(to);
         let before = live.endpoint.replace(to);
         live.guard.roamed(to.path.remote);
         metrics::counter!("causeway_session_roams_total", "protocol" => "mobility").increment(1);
@@ -230,18 +235,43 @@ impl Driver {
         self.note_place(id, before, to);
     }
 
-    /// A device has been enrolled again: its session goes on for longer.
+    /// A device has been enrolled again: its session goes on as the new log-in says.
     pub(super) fn renewed(&mut self, peer: &Peer) {
-        let Some(live) = self.sessions.get(&peer.id()) else {
+        let Some(live) = self.sessions.get_mut(&peer.id()) else {
             return;
         };
-        let change = LimitChange {
-            session_timeout: peer.time_left(self.peers.now()),
-            idle_timeout: None,
+        live.log_in_ends = peer.expires();
+        let id = live.id();
+        let (limits, filter) = match self.admission.renew(peer, self.peers.now()) {
+            Ok(renewed) => renewed,
+            Err(refusal) => {
+                info!(event = "session_refused", peer = peer.name(), user.name = %peer.user().display(),
+                    reason = refusal.reason.as_str(), "the new log-in of a device allows no session; the old one ends");
+                return self.end(peer.id(), TerminateCause::Replaced);
+            }
         };
-        self.admission
-            .table()
-            .change_limits(live.guard.id(), change);
+        let table = self.admission.table();
+        table.change_limits(id, limits);
+        let before = table.find(id).and_then(|view| view.facts.filter);
+        if before.as_deref() != filter.as_ref().map(|filter| filter.name()) {
+            live.set_filter(filter);
+        }
+    }
+
+    /// Returns whether the user of a device has logged in again, and the session does not know.
+    pub(super) fn is_renewed(&self, id: PeerId) -> bool {
+        let (Some(live), Some(peer)) = (self.sessions.get(&id), self.peers.by_id(id)) else {
+            return false;
+        };
+        live.log_in_ends != peer.expires() && peer.is_open(self.peers.now())
+    }
+
+    /// Lets a session that is up last as long as the log-in: that may have been renewed since the session was opened, and
+    /// its time ran while the first handshake was on its way.
+    pub(super) fn last_as_long_as_the_log_in(&mut self, id: PeerId) {
+        if let Some(peer) = self.peers.by_id(id) {
+            self.renewed(&peer);
+        }
     }
 
     /// Ends a session, if there is one, and makes the machine forget its keys.

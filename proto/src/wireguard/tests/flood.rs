@@ -112,7 +112,7 @@ fn an_address_that_was_shown_gets_twenty_handshakes_a_second() {
 }
 
 #[test]
-fn one_address_gets_few_cookies_and_many_get_one_each() {
+fn one_port_gets_few_cookies_and_its_neighbours_get_theirs() {
     let (device, mut gateway) = pair();
     let mut dialled = Side::new(&device.card, &gateway.card, true);
     dialled.dial();
@@ -129,6 +129,11 @@ fn one_address_gets_few_cookies_and_many_get_one_each() {
     let silent = |result: &Result<_, _>| *result == Err(Discard::RateLimited);
     assert!(results[5..].iter().all(silent));
     assert_eq!(gateway.out.len(), 5);
+    // Nobody can speak for a whole address: who is there, too, gets what shows it.
+    let mut neighbour = device.card.address;
+    neighbour.set_port(neighbour.port() ^ 1);
+    let result = gateway.receive(neighbour, &initiation);
+    assert_eq!(result, Err(Discard::Cookie));
 }
 
 #[test]

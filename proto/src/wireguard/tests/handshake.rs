@@ -1,6 +1,7 @@
 //! Handshakes between two machines, and what must not make one.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::side::{Arrived, Card, PEER, Side, UNIX, carry, pair};
@@ -179,6 +180,78 @@ fn both_may_begin_at_once() {
         assert!(gateway.send(&PACKET));
         let (down, up) = carry(&mut device, &mut gateway);
         assert_eq!((down.len(), up.len()), (1, 1));
+    }
+}
+
+#[test]
+fn a_pair_that_was_confirmed_late_takes_no_newer_ones_place() {
+    let (mut device, mut gateway) = pair();
+    // The device begins, and the first packet under its pair is slow.
+    device.dial();
+    let (_, initiation) = device.out.pop().unwrap();
+    gateway.receive(device.card.address, &initiation).unwrap();
+    let (_, response) = gateway.out.pop().unwrap();
+    device.receive(gateway.card.address, &response).unwrap();
+    let slow = core::mem::take(&mut device.out);
+    assert_eq!(slow.len(), 1, "the keepalive that confirms");
+    // Meanwhile the gateway has begun another one, and that is complete.
+    gateway.now += REKEY_TIMEOUT;
+    device.now = gateway.now;
+    gateway.dial();
+    carry(&mut device, &mut gateway);
+    assert_eq!(gateway.count("done initiator"), 1);
+    let newest = gateway.sending.clone().unwrap();
+    for (_, octets) in slow {
+        gateway.receive(device.card.address, &octets).unwrap();
+    }
+    assert!(Arc::ptr_eq(gateway.sending.as_ref().unwrap(), &newest));
+    assert_eq!(gateway.count("done responder"), 0);
+    assert!(gateway.send(&PACKET) && device.send(&PACKET));
+    let (down, up) = carry(&mut device, &mut gateway);
+    assert_eq!((down.len(), up.len()), (1, 1));
+}
+
+#[test]
+fn who_came_too_soon_after_a_handshake_that_came_to_nothing_gets_another() {
+    let (mut device, mut gateway) = pair();
+    device.dial();
+    let (_, initiation) = device.out.pop().unwrap();
+    gateway.receive(device.card.address, &initiation).unwrap();
+    // The response is lost on the way, and there is one packet for the device.
+    gateway.out.clear();
+    assert!(!gateway.send(&PACKET));
+    assert!(gateway.out.is_empty());
+    gateway.pass(gateway.now + REKEY_TIMEOUT);
+    device.now = gateway.now;
+    carry(&mut device, &mut gateway);
+    assert_eq!(gateway.count("done initiator"), 1);
+}
+
+#[test]
+fn a_clock_that_is_set_late_is_heard() {
+    let device = Card::new(1, "192.0.2.1:1000");
+    let other = Card::new(2, "198.51.100.1:5008");
+    let mut gateway = Side::with(&other, &device, true, start(), Duration::ZERO, |_| {});
+    // The device has heard of the gateway when that knew the time.
+    let (_, known) = {
+        let mut before = Side::new(&other, &device, true);
+        before.dial();
+        before.out.pop().unwrap()
+    };
+    let mut device = Side::new(&device, &other, true);
+    device.interface.handle_decision(device.now, PEER, true);
+    device.receive(other.address, &known).unwrap();
+    for (is_set, says) in [(false, Err(Discard::Replay)), (true, Ok(Arrived::Lost))] {
+        if is_set {
+            gateway.now += REKEY_TIMEOUT;
+            let unix = UNIX + REKEY_TIMEOUT;
+            gateway.interface.set_clock(gateway.now, unix);
+        }
+        device.now = gateway.now;
+        gateway.interface.handle_decision(gateway.now, PEER, false);
+        gateway.dial();
+        let (_, initiation) = gateway.out.pop().unwrap();
+        assert_eq!(device.receive(other.address, &initiation), says);
     }
 }
 
