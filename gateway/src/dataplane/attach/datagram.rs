@@ -73,13 +73,12 @@ pub enum Notice {
     /// There are packets for the peer and no key, or one that wants to be replaced. At most once a second from each
     /// direction; lost when there is no room.
     NeedHandshake(PeerId),
-    /// The client is somewhere else; packets to it go there already. At most once a second, and lost when there is no
-    /// room: where it is now says [`DatagramAttachment::endpoint`].
+    /// The client is somewhere else; packets to it go there already. At most once a second: where it is now says
+    /// [`DatagramAttachment::endpoint`]. When there was no room, or it has moved on since, the next packet from there
+    /// tells it.
     Roamed {
         /// The peer.
         peer: PeerId,
-        /// Where it was.
-        from: Endpoint,
         /// Where it is.
         to: Endpoint,
     },
@@ -225,6 +224,7 @@ impl DataPlane {
             batch: up::Batch::default(),
             asked: up::Told::default(),
             moved: up::Told::default(),
+            untold: false,
         };
         let order = UpCommand::Datagram(up::Order::Attach(Box::new(receiving)));
         if links.mailbox.offer(order).is_err() {

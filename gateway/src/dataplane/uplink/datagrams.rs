@@ -61,6 +61,8 @@ pub(crate) struct Session {
     pub(crate) batch: Batch,
     pub(crate) asked: Told,
     pub(crate) moved: Told,
+    /// Whether it has moved and nobody could be told.
+    pub(crate) untold: bool,
 }
 
 /// What the batch under way has brought for one session.
@@ -88,14 +90,16 @@ pub(crate) struct Told {
 impl Told {
     const INTERVAL_MS: u64 = 1_000;
 
-    /// Tells `notice`, unless one was told within the last second or there is no room.
-    pub(crate) fn tell(&mut self, now_ms: u64, notice: Notice, notices: &Sender<Notice>) {
+    /// Tells `notice`, unless one was told within the last second or there is no room; returns whether it was told.
+    pub(crate) fn tell(&mut self, now_ms: u64, notice: Notice, notices: &Sender<Notice>) -> bool {
         let due = self
             .at_ms
             .is_none_or(|at_ms| now_ms.saturating_sub(at_ms) >= Self::INTERVAL_MS);
-        if due && notices.try_send(notice).is_ok() {
+        let told = due && notices.try_send(notice).is_ok();
+        if told {
             self.at_ms = Some(now_ms);
         }
+        told
     }
 }
 
@@ -376,6 +380,11 @@ impl Peers {
                 packets,
                 octets,
             } = std::mem::take(&mut session.batch);
+            if session.untold
+                && let Some(to) = session.endpoint
+            {
+                session.tell_place(to, now_ms);
+            }
             match heard {
                 Heard::Nothing => {}
                 Heard::Keepalives => session.peer_activity.received_keepalive(now_ms),
@@ -398,13 +407,19 @@ impl Session {
         self.cell.store(endpoint);
         let to = endpoint.path.remote;
         self.peer_activity.endpoint().store(to);
-        let Some(from) = before.filter(|before| before.path.remote != to) else {
-            return false;
-        };
-        let (peer, to) = (self.peer, *endpoint);
-        let notice = Notice::Roamed { peer, from, to };
-        self.moved.tell(now_ms, notice, &self.notices);
-        true
+        let roamed = before.is_some_and(|before| before.path.remote != to);
+        if roamed {
+            self.tell_place(*endpoint, now_ms);
+        }
+        roamed
+    }
+
+    /// Tells where the client is, now or with a later packet.
+    #[cold]
+    fn tell_place(&mut self, to: Endpoint, now_ms: u64) {
+        let peer = self.peer;
+        let notice = Notice::Roamed { peer, to };
+        self.untold = !self.moved.tell(now_ms, notice, &self.notices);
     }
 }
 

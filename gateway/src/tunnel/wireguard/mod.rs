@@ -267,7 +267,7 @@ impl Driver {
         match notice {
             Notice::FirstData(index) => self.interface.handle_first_data(now, index),
             Notice::NeedHandshake(peer) => self.interface.handle_need(now, peer),
-            Notice::Roamed { peer, from, to } => self.roamed(peer, from, to),
+            Notice::Roamed { peer, to } => self.roamed(peer, to),
         }
     }
 

@@ -219,7 +219,7 @@ impl Driver {
     }
 
     /// The device is somewhere else.
-    pub(super) fn roamed(&mut self, id: PeerId, from: Endpoint, to: Endpoint) {
+    pub(super) fn roamed(&mut self, id: PeerId, to: Endpoint) {
         let Some(live) = self.sessions.get_mut(&id) else {
             return;
         };
@@ -229,7 +229,7 @@ impl Driver {
         live.guard.roamed(to.path.remote);
         metrics::counter!("causeway_session_roams_total", "protocol" => "mobility").increment(1);
         live.span().in_scope(|| {
-            debug!(event = "roamed", from = %from.path.remote, to = %to.path.remote, "the device is somewhere else");
+            debug!(event = "roamed", from = before.map(|before| tracing::field::display(before.path.remote)), to = %to.path.remote, "the device is somewhere else");
         });
         self.peers.note_seen(id, Some(to.path.remote), [0; 12]);
         self.note_place(id, before, to);
