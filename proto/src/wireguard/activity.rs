@@ -28,9 +28,9 @@ struct Side {
 }
 
 impl Side {
-    fn add_data(&self, now_ms: u64, other: &Self) {
+    fn add_data(&self, now_ms: u64, other: &Self, tie: Tie) {
         let now_ms = now_ms.max(1);
-        if self.unanswered.load(Ordering::Relaxed) <= other.any.load(Ordering::Relaxed) {
+        if self.unanswered(other, tie).is_none() {
             self.unanswered.store(now_ms, Ordering::Relaxed);
         }
         self.data.store(now_ms, Ordering::Relaxed);
@@ -41,10 +41,21 @@ impl Side {
         self.any.store(now_ms.max(1), Ordering::Relaxed);
     }
 
-    fn unanswered(&self, other: &Self) -> Option<u64> {
+    fn unanswered(&self, other: &Self, tie: Tie) -> Option<u64> {
         let since = self.unanswered.load(Ordering::Relaxed);
-        (since > other.any.load(Ordering::Relaxed)).then_some(since)
+        let last = other.any.load(Ordering::Relaxed);
+        let is_open = since > last || (since == last && since != 0 && tie == Tie::Open);
+        is_open.then_some(since)
     }
+}
+
+/// What it means that both directions have the same time, which is that of a clock with ticks of up to 10 ms.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Tie {
+    /// That an answer may be owed: an empty packet more costs nothing, one too few costs the peer a handshake.
+    Open,
+    /// That the answer has come: a handshake for nothing is what this must not lead to.
+    Answered,
 }
 
 impl PeerActivity {
@@ -56,7 +67,7 @@ impl PeerActivity {
 
     /// Says that a batch came in which at least one authentic packet had data.
     pub fn received_data(&self, now_ms: u64) {
-        self.up.add_data(now_ms, &self.down);
+        self.up.add_data(now_ms, &self.down, Tie::Open);
     }
 
     /// Says that a batch came whose authentic packets were all empty.
@@ -66,7 +77,7 @@ impl PeerActivity {
 
     /// Says that packets with data were sent.
     pub fn sent_data(&self, now_ms: u64) {
-        self.down.add_data(now_ms, &self.up);
+        self.down.add_data(now_ms, &self.up, Tie::Answered);
     }
 
     /// Says that an empty packet was sent.
@@ -107,13 +118,13 @@ impl PeerActivity {
     /// Returns since when data has been received to which nothing was sent.
     #[must_use]
     pub(super) fn owing_since(&self) -> Option<u64> {
-        self.up.unanswered(&self.down)
+        self.up.unanswered(&self.down, Tie::Open)
     }
 
     /// Returns since when data has been sent to which nothing was received.
     #[must_use]
     pub(super) fn waiting_since(&self) -> Option<u64> {
-        self.down.unanswered(&self.up)
+        self.down.unanswered(&self.up, Tie::Answered)
     }
 }
 
@@ -270,6 +281,21 @@ mod tests {
         for writer in writers {
             writer.join().unwrap();
         }
+    }
+
+    #[test]
+    fn within_one_tick_an_answer_may_be_owed_and_is_not_awaited() {
+        let activity = PeerActivity::new();
+        assert_eq!(
+            (activity.owing_since(), activity.waiting_since()),
+            (None, None)
+        );
+        activity.sent_data(12);
+        activity.received_data(12);
+        assert_eq!(activity.owing_since(), Some(12));
+        assert_eq!(activity.waiting_since(), None);
+        activity.sent_keepalive(20);
+        assert_eq!(activity.owing_since(), None);
     }
 
     #[test]
