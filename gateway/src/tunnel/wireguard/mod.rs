@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use causeway_proto::terminate::TerminateCause;
 use causeway_proto::timer::Deadlines;
-use causeway_proto::wireguard::{self, Event, Interface, PeerId, PrivateKey, Role};
+use causeway_proto::wireguard::{self, AddError, Event, Interface, PeerId, PrivateKey, Role};
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
@@ -210,8 +210,12 @@ impl Driver {
             last_timestamp: peer.timestamp(),
             activity: None,
         };
-        if let Err(error) = self.interface.add_peer(now, settings) {
-            warn!(peer = peer.name(), %error, "an enrolled device cannot be let in; revoke it");
+        match self.interface.add_peer(now, settings) {
+            // It was enrolled while the devices were listed: it was among them, and the news of it came behind.
+            Ok(()) | Err(AddError::Id(_)) => {}
+            Err(error) => {
+                warn!(peer = peer.name(), %error, "an enrolled device cannot be let in; revoke it");
+            }
         }
     }
 
