@@ -24,6 +24,7 @@ use causeway_proto::activity::Activity;
 use causeway_proto::radius::access::Nas;
 use causeway_proto::radius::accounting::{Authentic, Report, Status};
 use harness::accounting_server::{AccountingServer, SECRET};
+use harness::lab::is_long;
 
 /// Everything that reports, and no tunnel.
 struct Gateway {
