@@ -262,13 +262,13 @@ async fn log_in_at_once(client: &Client, device: &PrivateKey) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_goes_on_as_the_log_in_says_that_renewed_it() {
-    let server = RadiusServer::start(allows(b"staff", 4)).unwrap();
+    let server = RadiusServer::start(allows(b"staff", 8)).unwrap();
     let etc = Etc::new(&server);
     let device = PrivateKey::from_bytes([7; 32]);
     let (gateway, client, _peer) = etc.start();
     let id = begin(&client, &device).await;
     let accepted = timeout(FAILSAFE, client.follow(&id)).await.unwrap().json();
-    let ends = Instant::now() + Duration::from_secs(4);
+    let ends = Instant::now() + Duration::from_secs(8);
     let _tunnel = come_in(&gateway, &device, &accepted).await;
     let [first] = gateway.table.snapshot().try_into().unwrap();
     assert_eq!(first.facts.filter.as_deref(), Some("staff"));
