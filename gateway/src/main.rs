@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use zeroizing_alloc::ZeroAlloc;
 
 /// Passwords pass through buffers that are not ours to wipe (HTTP, TLS, JSON) or that move as they grow: whatever is
-/// given back is wiped. The packet path gives nothing back.
+/// given back is wiped. The packet path keeps its buffers.
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 

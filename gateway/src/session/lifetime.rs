@@ -267,6 +267,8 @@ mod tests {
         assert_eq!(schedule.next(), Some(at(start, 80).0));
         give(&mut schedule, change(None, Some(0)));
         assert_eq!(schedule.next(), Some(at(start, 150).0));
+        give(&mut schedule, change(Some(u64::MAX), None));
+        assert_eq!(schedule.next(), None, "for ever");
         give(&mut schedule, change(Some(10), None));
         let (now, ms) = at(start, 60);
         assert_eq!(

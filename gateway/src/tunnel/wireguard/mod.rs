@@ -276,7 +276,7 @@ impl Driver {
     }
 
     fn order(&mut self, order: Addressed) {
-        let live = self.sessions.get(&order.device);
+        let live = self.sessions.get_mut(&order.device);
         let Some(live) = live.filter(|live| live.id() == order.session) else {
             return;
         };

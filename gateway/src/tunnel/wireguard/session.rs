@@ -30,6 +30,8 @@ pub(super) struct Live {
     /// Whether it was up at least once.
     greeted: bool,
     since: Instant,
+    /// What holds its packets back.
+    filter: Option<Arc<Filter>>,
     /// When the log-in ends that the session's time is taken from.
     log_in_ends: Option<SystemTime>,
 }
@@ -55,7 +57,8 @@ impl Live {
     }
 
     /// Puts another filter in force and notes its name.
-    pub(super) fn set_filter(&self, filter: Option<Arc<Filter>>) {
+    pub(super) fn set_filter(&mut self, filter: Option<Arc<Filter>>) {
+        self.filter.clone_from(&filter);
         let name = filter.as_ref().map(|filter| filter.name().to_owned());
         self.span().in_scope(|| {
             info!(
@@ -142,7 +145,7 @@ impl Driver {
             id,
             address: network.address,
             mtu: network.mtu,
-            filter: seat.filter.take(),
+            filter: seat.filter.clone(),
             peer: peer.id(),
             shard: self.shard(peer.id()),
             activity: Arc::clone(&seat.activity),
@@ -171,6 +174,7 @@ impl Driver {
             endpoint,
             greeted: false,
             since: Instant::now(),
+            filter: seat.filter,
             log_in_ends: peer.expires(),
         })
     }
@@ -250,10 +254,8 @@ impl Driver {
                 return self.end(peer.id(), TerminateCause::Replaced);
             }
         };
-        let table = self.admission.table();
-        table.change_limits(id, limits);
-        let before = table.find(id).and_then(|view| view.facts.filter);
-        if before.as_deref() != filter.as_ref().map(|filter| filter.name()) {
+        self.admission.table().change_limits(id, limits);
+        if live.filter != filter {
             live.set_filter(filter);
         }
     }
